@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hostile bytes for every reader, run through ``scripts/fuzz``."""
