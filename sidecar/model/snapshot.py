@@ -76,6 +76,28 @@ class FederatedUser:
 
 
 @dataclass(frozen=True, slots=True)
+class PasswordPolicy:
+    """
+    What an account asks of the passwords of its users; the defaults are AWS's for a policy that leaves them out.
+
+    Attributes:
+        max_password_age: Days, 1 to 1,095; None: passwords do not expire.
+        password_reuse_prevention: How many earlier passwords cannot be used again, 1 to 24; None: all can.
+        hard_expiry: Whether a user cannot set a new password after the old one has expired.
+    """
+
+    minimum_password_length: int = 6
+    require_symbols: bool = False
+    require_numbers: bool = False
+    require_uppercase_characters: bool = False
+    require_lowercase_characters: bool = False
+    allow_users_to_change_password: bool = False
+    max_password_age: int | None = None
+    password_reuse_prevention: int | None = None
+    hard_expiry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """
     One AWS account of the snapshot.
@@ -83,6 +105,7 @@ class Account:
     Attributes:
         id: Twelve digits.
         partition: Partition of its ARNs, ``aws`` unless they say otherwise.
+        password_policy: None where nothing says what it is.
     """
 
     id: str
@@ -90,6 +113,7 @@ class Account:
     alias: str = ""
     users: tuple[User, ...] = ()
     roles: tuple[Role, ...] = ()
+    password_policy: PasswordPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
