@@ -226,7 +226,7 @@ _cached_value = lru_cache(_CACHE_SIZE)(_value)
 
 
 def _refuse(message: str, help: str) -> Result:
-    return None, (error(message, remedy),)
+    return None, (error(message, help),)
 
 
 def _string(operator: BaseOperator, text: str, modern: bool) -> Result:

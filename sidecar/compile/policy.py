@@ -238,11 +238,11 @@ class _Parser:
     # --- Problems
 
     def _error(self, path: str, message: str, help: str = "") -> None:
-        self._problems.error(self._file, path, message, remedy)
+        self._problems.error(self._file, path, message, help)
 
     def _warn(self, path: str, message: str, help: str = "") -> None:
         if self._advice:
-            self._problems.warning(self._file, path, message, remedy)
+            self._problems.warning(self._file, path, message, help)
 
     def _report(self, path: str, findings: Findings) -> None:
         for finding in findings:

@@ -79,7 +79,7 @@ _cached_principal = lru_cache(_CACHE_SIZE)(_principal)
 
 
 def _refuse(message: str, help: str) -> Result:
-    return None, (error(message, remedy),)
+    return None, (error(message, help),)
 
 
 def _service(text: str) -> Result:
