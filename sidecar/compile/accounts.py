@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.compile.documents import JsonNumber
-from sidecar.compile.policy import parse_policy
+from sidecar.compile.policy import decode_document, parse_policy
 from sidecar.compile.problems import Problems, member, quote
 from sidecar.compile.quotas import MAX_INLINE_GROUP, MAX_INLINE_ROLE, MAX_INLINE_USER, document_size
 from sidecar.compile.shape import JsonObject, Place, describe, is_account_id
@@ -248,7 +248,7 @@ class Accounts:
         self._dumps: dict[str, _Dump] = {}
         self._entity_count = 0
         self._done = 0
-        self._documents: dict[tuple[PolicyKind, bool, object], tuple[PolicyDocument, int]] = {}
+        self._documents: dict[tuple[PolicyKind, str, object], tuple[PolicyDocument, int]] = {}
         self._managed: dict[str, dict[str, _ManagedPolicy | None]] = {}
         self._shared: dict[str, _ManagedPolicy | None] = {}
 
@@ -458,7 +458,7 @@ class Accounts:
                 for arn, entity in dump.policies.items()
             }
             for arn, managed in self._managed[dump.id].items():
-                if ":iam::aws:" in arn:
+                if _owner(arn) == "aws":
                     known = self._shared.get(arn)
                     if known is None or (managed is not None and managed.version > known.version):
                         self._shared[arn] = managed
@@ -559,7 +559,7 @@ class Accounts:
                 place.error(list_path, f"managed policy {quote(entity.arn)} does not list {which}", _REDUMP)
             return None
         version_id, path, raw = in_force
-        parsed = self._document(place, raw, path, PolicyKind.IDENTITY, check_quota=":iam::aws:" not in entity.arn)
+        parsed = self._document(place, raw, path, PolicyKind.IDENTITY, managed_by=_owner(entity.arn))
         if parsed is None or not sound:
             return None
         return _ManagedPolicy(Policy(entity.arn, parsed[0]), int(version_id[1:]))
@@ -583,9 +583,14 @@ class Accounts:
             )
 
     def _document(
-        self, place: Place, raw: object, path: str, kind: PolicyKind, *, check_quota: bool
+        self, place: Place, raw: object, path: str, kind: PolicyKind, *, managed_by: str = ""
     ) -> tuple[PolicyDocument, int] | None:
-        """Parse a document and measure it, once for equal ones."""
+        """
+        Parse a document and measure it, once for equal ones.
+
+        Args:
+            managed_by: ``aws`` or ``customer``; empty where the document is not a managed policy.
+        """
         key: object = None
         if type(raw) is str:
             key = raw
@@ -597,18 +602,28 @@ class Accounts:
             except ValueError:
                 key = None
         if key is not None:
-            known = self._documents.get((kind, check_quota, key))
+            known = self._documents.get((kind, managed_by, key))
             if known is not None:
                 return known
         before = place.count
+        decoded = decode_document(raw, problems=self._problems, file=place.file, path=path)
+        if place.count > before:
+            return None
+        # Inline policies share a limit, and AWS's own policies keep to none.
         document = parse_policy(
-            raw, kind=kind, problems=self._problems, file=place.file, path=path, check_quota=check_quota
+            decoded,
+            kind=kind,
+            problems=self._problems,
+            file=place.file,
+            path=path,
+            check_quota=managed_by == "customer" or kind is PolicyKind.TRUST,
+            advice=managed_by != "aws",
         )
         if document is None:
             return None
-        measured = (document, document_size(raw))
+        measured = (document, document_size(decoded) if kind is PolicyKind.IDENTITY and not managed_by else 0)
         if key is not None and place.count == before:
-            self._documents[kind, check_quota, key] = measured
+            self._documents[kind, managed_by, key] = measured
         return measured
 
     def _inline(self, entity: _Entity, kind: _Kind) -> tuple[Policy, ...]:
@@ -644,9 +659,7 @@ class Accounts:
             if "PolicyDocument" not in inline:
                 place.error(path, "an inline policy without `PolicyDocument`", _REDUMP)
                 continue
-            parsed = self._document(
-                place, inline["PolicyDocument"], f"{path}.PolicyDocument", PolicyKind.IDENTITY, check_quota=False
-            )
+            parsed = self._document(place, inline["PolicyDocument"], f"{path}.PolicyDocument", PolicyKind.IDENTITY)
             if parsed is not None:
                 policies.append(Policy(f"inline:{entity.arn}/{name}", parsed[0]))
                 size += parsed[1]
@@ -868,9 +881,7 @@ class Accounts:
         if "AssumeRolePolicyDocument" not in value:
             place.error(entity.path, f"role {quote(entity.arn)} has no `AssumeRolePolicyDocument`", _REDUMP)
         else:
-            parsed = self._document(
-                place, value["AssumeRolePolicyDocument"], trust_path, PolicyKind.TRUST, check_quota=True
-            )
+            parsed = self._document(place, value["AssumeRolePolicyDocument"], trust_path, PolicyKind.TRUST)
             trust = parsed[0] if parsed is not None else None
         policies = (*self._inline(entity, _ROLE), *self._attached(entity, _ROLE, dump).values())
         boundary = self._boundary(entity, _ROLE, dump)
@@ -953,8 +964,13 @@ def _arn_fields(arn: object) -> list[str] | None:
     return fields if fields[4] == "aws" or is_account_id(fields[4]) else None
 
 
+def _owner(arn: str) -> str:
+    """Say who looks after a managed policy."""
+    return "aws" if ":iam::aws:" in arn else "customer"
+
+
 def _nowhere_help(arn: str) -> str:
-    if ":iam::aws:" in arn:
+    if _owner(arn) == "aws":
         return (
             "AWS prints attached AWS managed policies when the dump is made without a filter; "
             "dump again, or put the policy into the `Policies` of any page"

@@ -89,7 +89,7 @@ class Place:
     def duplicates(self, value: DuplicateKeysDict, path: str) -> None:
         """Report each key that the object at *path* holds more than once."""
         for key in value.duplicates:
-            self.error(member(path, key), f"duplicate key {quote(key)}", "keep one of the two")
+            self.error(member(path, key), f"the key {quote(key)} stands more than once", "keep one of them")
 
     def known_keys(self, value: JsonObject, path: str, known: Collection[str], what: str) -> None:
         """Refuse the keys of *value* that are not in *known*."""
