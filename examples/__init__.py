@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things to start with; each one is run by a test."""
+"""
+The example company, and a program that asks the sidecar about it.
+"""
