@@ -78,5 +78,5 @@ def extensions() -> list[Extension]:
 
 setup(
     ext_modules=extensions() if Path("ext/_core.pyx").exists() else [],
-    options={"build": {"build_temp": f"build/temp-{variant()}"}},
+    options={"build": {"build_base": f"build/base-{variant()}"}},
 )
