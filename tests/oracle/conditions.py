@@ -27,6 +27,7 @@ from sidecar.model.request import ContextValue
 from tests.oracle.patterns import (
     Context,
     arn_pattern_matches,
+    lower,
     matches,
     pattern_matches,
     split_arn,
@@ -38,10 +39,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NULL = ContextValue(())
 
-_NUMBER = re.compile(r"([+-]?)([0-9]{1,18})(?:\.([0-9]{1,9}))?")
+_NUMBER = re.compile(r"([+-]?)0*([0-9]{1,18})(?:\.([0-9]{1,9})0*)?")
 _DATE = re.compile(
     r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})"
-    r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?(Z|[+-][0-9]{2}:[0-9]{2}))?)?)?"
+    r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9})0*)?)?(Z|[+-][0-9]{2}:[0-9]{2}))?)?)?"
 )
 
 
@@ -100,7 +101,7 @@ def _value_matches(condition: Condition, text: str, wanted: ConditionValue, cont
             return _arn_matches(read_arn(text), wanted, context)
         if operator.comparison is Comparison.EQUALS_IGNORE_CASE:
             tokens = substitute(wanted.pieces, context)
-            return tokens is not None and _fold("".join(str(token) for token in tokens)) == _fold(text)
+            return tokens is not None and lower("".join(str(token) for token in tokens)) == lower(text)
         return pattern_matches(wanted, text, context)
     if isinstance(wanted, Instant):
         number = read_number(text) if operator.value_type is ValueType.NUMERIC else read_date(text)
@@ -112,13 +113,9 @@ def _value_matches(condition: Condition, text: str, wanted: ConditionValue, cont
     return _network_holds(read_address(text), wanted)
 
 
-def _fold(text: str) -> str:
-    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
-
-
 def _bool_matches(value: str, wanted: Pattern, context: Context) -> bool:
     tokens = substitute(wanted.pieces, context)
-    return tokens is not None and _fold("".join(str(token) for token in tokens)) == value
+    return tokens is not None and lower("".join(str(token) for token in tokens)) == value
 
 
 def _arn_matches(fields: list[str], wanted: Pattern, context: Context) -> bool:
@@ -190,18 +187,21 @@ def read_date(text: str) -> Instant:
 
 def read_bool(text: str) -> str:
     """Read ``true`` or ``false`` in any case."""
-    value = _fold(text)
+    value = lower(text)
     if value not in ("true", "false"):
         raise UnreadableError
     return value
 
 
 def read_binary(text: str) -> bytes:
-    """Read base64 text."""
+    """Read padded base64 text in its one canonical form."""
     try:
-        return base64.b64decode(text.encode("ascii"), validate=True)
+        data = base64.b64decode(text.encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise UnreadableError from None
+    if base64.b64encode(data).decode("ascii") != text:
+        raise UnreadableError
+    return data
 
 
 def read_address(text: str) -> Address:

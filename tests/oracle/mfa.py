@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from sidecar.model.decision import Decision, MfaMethod, MfaRequirement
-from sidecar.model.policy import Instant, Policy, ValueType
+from sidecar.model.policy import Instant, Policy
 from sidecar.model.request import ContextValue
 from sidecar.model.snapshot import OrganizationalUnit, Snapshot
 from tests.oracle.context import iso_time, one
@@ -75,7 +75,7 @@ def ages_to_try(snapshot: Snapshot) -> list[int]:
     for policy in all_policies(snapshot):
         for statement in policy.document.statements:
             for condition in statement.conditions:
-                if condition.key != "aws:multifactorauthage" or condition.operator.value_type is not ValueType.NUMERIC:
+                if condition.key != "aws:multifactorauthage":
                     continue
                 for value in condition.values:
                     if isinstance(value, Instant):

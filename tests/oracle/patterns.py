@@ -19,8 +19,8 @@ Context = Mapping[str, ContextValue]
 
 
 def lower(text: str) -> str:
-    """Lower the case of ASCII letters alone, as names of actions and keys compare."""
-    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
+    """Lower the case of ASCII and Latin-1 letters alone: a policy can hold no others."""
+    return "".join(c.lower() if c <= "\xde" else c for c in text)
 
 
 def matches(tokens: Sequence[Token], text: str) -> bool:
