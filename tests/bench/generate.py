@@ -273,6 +273,10 @@ class _Maker:
         self.serial += 1
         return f"{self.serial:05d}"
 
+    def place(self) -> str:
+        """A number that many names share: a company has fewer resources than statements about them."""
+        return f"{self.random.randrange(12):03d}"
+
     def fill(self, template: str, account: str) -> str:
         pick = self.random.choice
         return template.format(
@@ -280,9 +284,9 @@ class _Maker:
             region=pick(REGIONS[:2]),
             team=pick(TEAMS),
             project=pick(PROJECTS),
-            n=self.number(),
-            uuid=self.uuid() if "{uuid}" in template else "",
-            hex=self.random.randbytes(8).hex() + "0" if "{hex}" in template else "",
+            n=self.place(),
+            uuid=f"{self.random.randrange(250):08x}-5b7e-4c69-9d0e-{account}" if "{uuid}" in template else "",
+            hex=f"{self.random.randrange(250):05x}{account}" if "{hex}" in template else "",
         )
 
     def statement(
@@ -337,7 +341,7 @@ class _Maker:
         result = self.statement("Deny", actions, "*", condition, sid="DenyWithoutMfa")
         if self.random.random() < 0.2:
             result["NotResource"] = [
-                f"arn:aws:s3:::public-{self.number()}/*",
+                f"arn:aws:s3:::public-{self.place()}/*",
                 f"arn:aws:iam::{account}:user/${{aws:username}}",
             ]
             del result["Resource"]
@@ -515,7 +519,7 @@ class _Maker:
     def boundaries(self, account: str, count: int) -> list[Json]:
         """Boundaries that allow most services, some with conditions, each with an older version."""
         result = []
-        services = [*literal_actions(), "payments", "documents"]
+        services = sorted({*literal_actions(), "payments", "documents"})
         for index in range(count):
             allowed = sorted(self.random.sample(services, len(services) * 4 // 5))
             third = len(allowed) // 3
