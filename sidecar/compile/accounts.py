@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import marshal
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.compile.documents import JsonNumber
 from sidecar.compile.policy import decode_document, parse_policy
 from sidecar.compile.problems import Problems, member, quote
-from sidecar.compile.quotas import MAX_INLINE_GROUP, MAX_INLINE_ROLE, MAX_INLINE_USER, document_size
+from sidecar.compile.quotas import MAX_DOCUMENT_TEXT, MAX_INLINE_GROUP, MAX_INLINE_ROLE, MAX_INLINE_USER, document_size
 from sidecar.compile.shape import JsonObject, Place, describe, is_account_id
 from sidecar.model.policy import Policy, PolicyDocument, PolicyKind
 from sidecar.model.snapshot import Account, Role, User
@@ -225,6 +225,18 @@ class _ManagedPolicy(NamedTuple):
     version: int
 
 
+class _Document(NamedTuple):
+    """
+    A parsed document.
+
+    Attributes:
+        most: It has no more characters than this towards a quota.
+    """
+
+    document: PolicyDocument
+    most: int
+
+
 class _Group(NamedTuple):
     """Policies that a group lends to its members; attached ones by ARN."""
 
@@ -248,7 +260,7 @@ class Accounts:
         self._dumps: dict[str, _Dump] = {}
         self._entity_count = 0
         self._done = 0
-        self._documents: dict[tuple[PolicyKind, str, object], tuple[PolicyDocument, int]] = {}
+        self._documents: dict[tuple[PolicyKind, str, object], _Document] = {}
         self._managed: dict[str, dict[str, _ManagedPolicy | None]] = {}
         self._shared: dict[str, _ManagedPolicy | None] = {}
 
@@ -562,7 +574,7 @@ class Accounts:
         parsed = self._document(place, raw, path, PolicyKind.IDENTITY, managed_by=_owner(entity.arn))
         if parsed is None or not sound:
             return None
-        return _ManagedPolicy(Policy(entity.arn, parsed[0]), int(version_id[1:]))
+        return _ManagedPolicy(Policy(entity.arn, parsed.document), int(version_id[1:]))
 
     def _look_at_old_version(self, place: Place, document: object, path: str, version_id: str) -> None:
         """Report what is wrong in a version that is not in force, as warnings."""
@@ -575,7 +587,13 @@ class Accounts:
             return
         scratch = Problems()
         parse_policy(
-            document, kind=PolicyKind.IDENTITY, problems=scratch, file=place.file, path=path, check_quota=False
+            document,
+            kind=PolicyKind.IDENTITY,
+            problems=scratch,
+            file=place.file,
+            path=path,
+            check_quota=False,
+            advice=False,
         )
         for problem in scratch.items:
             place.warning(
@@ -584,21 +602,25 @@ class Accounts:
 
     def _document(
         self, place: Place, raw: object, path: str, kind: PolicyKind, *, managed_by: str = ""
-    ) -> tuple[PolicyDocument, int] | None:
+    ) -> _Document | None:
         """
-        Parse a document and measure it, once for equal ones.
+        Parse a document, once for equal ones.
 
         Args:
             managed_by: ``aws`` or ``customer``; empty where the document is not a managed policy.
         """
         key: object = None
+        bound = MAX_DOCUMENT_TEXT
         if type(raw) is str:
-            key = raw
+            # Without escapes and white space it only gets shorter.
+            key, bound = raw, len(raw)
         elif type(raw) is dict:
             # Only plain values go through: a document with duplicate keys or with numbers is never
             # taken for an equal one without.
             try:
                 key = marshal.dumps(raw, 0)
+                # JSON needs less around each value, and at most two characters for one.
+                bound = 2 * len(key)
             except ValueError:
                 key = None
         if key is not None:
@@ -606,12 +628,9 @@ class Accounts:
             if known is not None:
                 return known
         before = place.count
-        decoded = decode_document(raw, problems=self._problems, file=place.file, path=path)
-        if place.count > before:
-            return None
         # Inline policies share a limit, and AWS's own policies keep to none.
-        document = parse_policy(
-            decoded,
+        parsed = parse_policy(
+            raw,
             kind=kind,
             problems=self._problems,
             file=place.file,
@@ -619,12 +638,12 @@ class Accounts:
             check_quota=managed_by == "customer" or kind is PolicyKind.TRUST,
             advice=managed_by != "aws",
         )
-        if document is None:
+        if parsed is None:
             return None
-        measured = (document, document_size(decoded) if kind is PolicyKind.IDENTITY and not managed_by else 0)
+        document = _Document(parsed, bound)
         if key is not None and place.count == before:
-            self._documents[kind, managed_by, key] = measured
-        return measured
+            self._documents[kind, managed_by, key] = document
+        return document
 
     def _inline(self, entity: _Entity, kind: _Kind) -> tuple[Policy, ...]:
         """Parse the inline policies of *entity*, and check what they come to together."""
@@ -635,7 +654,8 @@ class Accounts:
         list_path = f"{entity.path}.{kind.inline_key}"
         policies: list[Policy] = []
         names: set[str] = set()
-        size = 0
+        raws: list[object] = []
+        most = 0
         for index, item in enumerate(place.array(value, list_path, f"`{kind.inline_key}`") or ()):
             path = f"{list_path}[{index}]"
             inline = place.mapping(item, path, "an inline policy")
@@ -661,8 +681,10 @@ class Accounts:
                 continue
             parsed = self._document(place, inline["PolicyDocument"], f"{path}.PolicyDocument", PolicyKind.IDENTITY)
             if parsed is not None:
-                policies.append(Policy(f"inline:{entity.arn}/{name}", parsed[0]))
-                size += parsed[1]
+                policies.append(Policy(f"inline:{entity.arn}/{name}", parsed.document))
+                raws.append(inline["PolicyDocument"])
+                most += parsed.most
+        size = self._size(raws) if most > kind.inline_limit else 0
         if size > kind.inline_limit:
             place.error(
                 list_path,
@@ -671,6 +693,10 @@ class Accounts:
                 "turn some of them into managed policies; white space does not count",
             )
         return tuple(policies)
+
+    def _size(self, raws: Iterable[object]) -> int:
+        """Return how many characters documents that have been parsed have together."""
+        return sum(document_size(decode_document(raw, problems=Problems(), file="")) for raw in raws)
 
     def _attached(self, entity: _Entity, kind: _Kind, dump: _Dump) -> dict[str, Policy]:
         """Find the managed policies attached to *entity*."""
@@ -882,7 +908,7 @@ class Accounts:
             place.error(entity.path, f"role {quote(entity.arn)} has no `AssumeRolePolicyDocument`", _REDUMP)
         else:
             parsed = self._document(place, value["AssumeRolePolicyDocument"], trust_path, PolicyKind.TRUST)
-            trust = parsed[0] if parsed is not None else None
+            trust = parsed.document if parsed is not None else None
         policies = (*self._inline(entity, _ROLE), *self._attached(entity, _ROLE, dump).values())
         boundary = self._boundary(entity, _ROLE, dump)
         tags = self._tags(entity)
