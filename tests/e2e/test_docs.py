@@ -40,6 +40,8 @@ INSTEAD = {
 #: What stands in the pages, and the variables that turn it into a free port.
 PORTS = {"127.0.0.1:9192": "IAM_SIDECAR_MANAGEMENT", "127.0.0.1:9193": "IAM_SIDECAR_HTTP"}
 
+_HEREDOC = re.compile(r"<<'(\w+)'")
+
 
 @dataclass
 class Command:
@@ -54,13 +56,19 @@ def commands(page: Path) -> list[Command]:
     """Give the commands of every ``console`` block of a page, in order."""
     found: list[Command] = []
     inside = False
+    heredoc = ""
     for number, line in enumerate(page.read_text().splitlines(), start=1):
         if line.startswith("```"):
             inside = line == "```console"
             if inside:
                 found.append(Command(number, "", []))
+        elif inside and heredoc:
+            found[-1].text = f"{found[-1].text}\n{line}"
+            heredoc = "" if line == heredoc else heredoc
         elif inside and line.startswith("$ "):
             found.append(Command(number, line[2:], []))
+            opened = _HEREDOC.search(line)
+            heredoc = opened[1] if opened else ""
         elif inside and found[-1].text.endswith("\\") and not found[-1].output and line.startswith("> "):
             found[-1].text = f"{found[-1].text}\n{line[2:]}"
         elif inside and found[-1].text.endswith("\\") and not found[-1].output:
