@@ -16,8 +16,6 @@ from pathlib import Path
 from tests.fuzz.harness import Running, fuzz, keep
 from tests.fuzz.targets import TARGETS, corpus
 
-FOLDER = Path("build/fuzz")
-
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
@@ -36,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--replay", type=Path, metavar="FILE", help="run the one target on this file and show what happens"
     )
+    parser.add_argument("--folder", type=Path, default=Path("build/fuzz"), help="where findings are kept")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     known = {target.name for target in TARGETS}
@@ -57,7 +56,7 @@ def main() -> int:
     if options.here:
         report = fuzz(
             chosen[0],
-            folder=FOLDER,
+            folder=options.folder,
             seconds=options.seconds,
             executions=options.executions,
             seed=seed,
@@ -70,11 +69,12 @@ def main() -> int:
     found = 0
     for target in chosen:
         command = [sys.executable, "-m", "tests.fuzz", str(options.seconds), target.name, "--here", "--seed", str(seed)]
+        command += ["--folder", str(options.folder)]
         if options.executions is not None:
             command += ["--executions", str(options.executions)]
         status = subprocess.run(command, check=False).returncode
         if status not in (0, 1):
-            path = keep(FOLDER, target.name, Running.get(FOLDER / f"running-{target.name}"))
+            path = keep(options.folder, target.name, Running.get(options.folder / f"running-{target.name}"))
             print(f"{target.name}: ended with status {status} on {path}", flush=True)
         found += status != 0
     print(f"seed {seed}: {'no findings' if not found else f'{found} targets with findings'}")
