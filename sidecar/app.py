@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The wiring of everything: the only place that turns settings into objects.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from sidecar import __version__
+from sidecar.model.errors import PolicySyntaxError, SettingsError
+from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
+from sidecar.services.authorizer import Authorizer
+from sidecar.services.compiling import ChildCompiler
+from sidecar.services.log import Log
+from sidecar.services.metrics import PrometheusMetrics
+from sidecar.services.simulation import Simulator
+from sidecar.services.snapshots import ReloadResult, SnapshotStore
+from sidecar.services.watching import SourceWatcher
+from sidecar.settings import Settings
+from sidecar.transports.grpc_server import GrpcListener, TlsFiles
+from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, decision_methods, management_methods
+from sidecar.transports.http_server import HttpListener, build_application
+
+
+def configure_logging(level: str, style: str) -> Log:
+    """Send log lines to standard error: for people on a terminal, else one JSON object a line."""
+    is_terminal = sys.stderr.isatty()
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor
+    if style == "text" or (style == "auto" and is_terminal):
+        renderer = structlog.dev.ConsoleRenderer(colors=is_terminal and not os.environ.get("NO_COLOR"))
+    else:
+        renderer = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    log: Log = structlog.get_logger()
+    logging.basicConfig(handlers=[_LibraryLog(log)], level=max(number, logging.WARNING), force=True)
+    return log
+
+
+class _LibraryLog(logging.Handler):
+    """
+    Passes what libraries log on to our own log.
+
+    Thread-safety: locked by its base.
+    """
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one record on."""
+        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        write("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
+
+
+class Application:
+    """
+    A sidecar with all of its parts.
+
+    Thread-safety: ``run`` belongs to the main thread, since it takes the signals.
+    """
+
+    def __init__(self, settings: Settings, *, log: Log, announce: Callable[[str], None]) -> None:
+        """
+        Args:
+            settings: What to build.
+            log: Where events go.
+            announce: Is told once, in one line, that every listener is up.
+
+        Raises:
+            SettingsError: The state directory or the TLS files cannot be used.
+        """
+        self._settings = settings
+        self._log = log
+        self._announce = announce
+        self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._first: ReloadResult | None = None
+        self._is_draining = False
+
+        prepare_state_dir(settings.state_dir)
+        token = AdminToken(create_admin_token(settings.state_dir))
+        metrics = PrometheusMetrics()
+        self._compiler = ChildCompiler(scratch_dir=settings.state_dir, timeout=settings.compile_timeout, log=log)
+        self._snapshots = SnapshotStore(
+            source=settings.snapshot, compiler=self._compiler, now=time.time_ns, metrics=metrics, log=log
+        )
+        self._watcher = SourceWatcher(
+            target=self._snapshots, interval=settings.watch_interval, settle=settings.watch_settle, log=log
+        )
+        authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, metrics=metrics)
+        self._listeners: list[tuple[str, GrpcListener]] = [
+            (
+                "management",
+                GrpcListener(
+                    addresses=settings.management,
+                    methods=management_methods(
+                        authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
+                    ),
+                    verify_authorization=token.verify_authorization,
+                    tls=_read_tls(settings),
+                    with_reflection=True,
+                    metrics=metrics,
+                    log=log,
+                ),
+            )
+        ]
+        if settings.authorize_socket is not None:
+            decisions = {AUTHORIZATION_SERVICE: decision_methods(authorizer)}
+            listener = GrpcListener(addresses=(settings.authorize_socket,), methods=decisions, metrics=metrics, log=log)
+            self._listeners.append(("authorize", listener))
+        self._http: HttpListener | None = None
+        if settings.http is not None:
+            web = build_application(registry=metrics.registry, not_ready_because=self._not_ready_because)
+            self._http = HttpListener(address=settings.http, application=web)
+
+    def run(self) -> None:
+        """
+        Serve until SIGTERM or SIGINT; SIGHUP reloads.
+
+        Raises:
+            SettingsError: An address cannot be listened on.
+            PolicySyntaxError: The source cannot be used at the first start.
+        """
+        previous = {
+            number: signal.signal(number, self._take_signal)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        }
+        try:
+            self._run()
+        finally:
+            self._stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _run(self) -> None:
+        addresses = [f"{name} {address}" for name, listener in self._listeners for address in listener.start()]
+        if self._http is not None:
+            addresses.append(f"http {self._http.start()}")
+        threading.Thread(target=self._load_first, name="first-load", daemon=True).start()
+        is_announced = False
+        while (event := self._events.get()) != "stop":
+            if event == "reload":
+                self._watcher.request_reload()
+            elif event == "loaded" and not is_announced:
+                is_announced = True
+                revision = self._check_first()
+                for _, listener in self._listeners:
+                    listener.set_serving(True)
+                self._watcher.start()
+                self._announce(f"iam-sidecar {__version__} serving: {', '.join(addresses)}, snapshot {revision[:12]}")
+
+    def _load_first(self) -> None:
+        try:
+            self._first = self._snapshots.reload()
+        finally:
+            self._events.put("loaded")
+
+    def _check_first(self) -> str:
+        """Return the revision of the first snapshot, or refuse to go on without one."""
+        result = self._first
+        if result is None or result.snapshot is None:
+            errors = () if result is None else result.errors
+            count = len(errors)
+            raise PolicySyntaxError(
+                f"the source `{self._settings.snapshot}` cannot be used: {count} error{'s' if count != 1 else ''}",
+                problems=errors,
+                help=f"see them all with `iam-sidecar check {self._settings.snapshot}`",
+            )
+        return result.snapshot.image.revision
+
+    def _take_signal(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._events.put("reload")
+            return
+        # Whoever sends the signal a second time means it.
+        signal.signal(number, signal.SIG_DFL)
+        self._events.put("stop")
+
+    def _not_ready_because(self) -> str:
+        if self._is_draining:
+            return "draining"
+        return "" if self._snapshots.loaded is not None else "no snapshot"
+
+    def _stop(self) -> None:
+        self._is_draining = True
+        self._log.info("stopping")
+        self._watcher.stop()
+        self._snapshots.close()
+        for _, listener in self._listeners:
+            listener.stop(self._settings.drain_timeout)
+        if self._http is not None:
+            self._http.stop()
+
+
+def serve(settings: Settings) -> None:
+    """
+    Run a sidecar to its end.
+
+    Raises:
+        SidecarError: It cannot be started.
+    """
+    log = configure_logging(settings.log_level, settings.log_format)
+
+    def announce(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    def log_thread_fault(fault: threading.ExceptHookArgs) -> None:
+        exc_info = (fault.exc_type, fault.exc_value, fault.exc_traceback)
+        log.error("thread_failed", thread=fault.thread.name if fault.thread else "", exc_info=exc_info)
+
+    threading.excepthook = log_thread_fault
+    Application(settings, log=log, announce=announce).run()
+
+
+def _read_tls(settings: Settings) -> TlsFiles | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    client_ca = None if settings.tls_client_ca is None else _read_file(settings.tls_client_ca)
+    return TlsFiles(_read_file(settings.tls_cert), _read_file(settings.tls_key), client_ca)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"`{path}` cannot be read: {os.strerror(error.errno or 0).lower()}") from None

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The flags that say which sidecar a command talks to.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sidecar.model.errors import SettingsError
+from sidecar.settings import default_state_dir
+
+if TYPE_CHECKING:
+    from sidecar.transports.client import ManagementClient
+
+_DEFAULT_ADDRESS = "127.0.0.1:9192"
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Management listener of the sidecar: HOST:PORT or unix:PATH."
+        f" [default: {_DEFAULT_ADDRESS}] [env: IAM_SIDECAR_ADDRESS]",
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="The administrator's token. [default: admin.token in the state directory] [env: IAM_SIDECAR_TOKEN_FILE]",
+    ),
+]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option("--tls-ca", metavar="FILE", help="Use TLS, and trust this authority (PEM). [env: IAM_SIDECAR_TLS_CA]"),
+]
+ClientCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-client-cert", metavar="FILE", help="Our own certificate (PEM). [env: IAM_SIDECAR_TLS_CLIENT_CERT]"
+    ),
+]
+ClientKey = Annotated[
+    Path | None,
+    typer.Option("--tls-client-key", metavar="FILE", help="Its key (PEM). [env: IAM_SIDECAR_TLS_CLIENT_KEY]"),
+]
+ServerName = Annotated[
+    str | None,
+    typer.Option(
+        "--tls-server-name",
+        metavar="NAME",
+        help="Name in the sidecar's certificate, where it is not the address. [env: IAM_SIDECAR_TLS_SERVER_NAME]",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Which sidecar to talk to, as stated by flags; what is None comes from the environment, or a default."""
+
+    address: str | None
+    token_file: Path | None
+    tls_ca: Path | None
+    client_cert: Path | None
+    client_key: Path | None
+    server_name: str | None
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether any flag names a sidecar."""
+        return self.address is not None or self.token_file is not None
+
+    def open(self, *, timeout: float = 30.0) -> ManagementClient:
+        """
+        Return a client, whose calls may take *timeout* seconds.
+
+        Raises:
+            SettingsError: The token or a certificate cannot be read.
+        """
+        from sidecar.services.admin_token import TOKEN_FILE, read_admin_token
+        from sidecar.transports.client import ClientTls, ManagementClient
+
+        tls = None
+        ca = self.tls_ca or _path("IAM_SIDECAR_TLS_CA")
+        if ca is not None:
+            certificate = self.client_cert or _path("IAM_SIDECAR_TLS_CLIENT_CERT")
+            key = self.client_key or _path("IAM_SIDECAR_TLS_CLIENT_KEY")
+            if (certificate is None) != (key is None):
+                raise SettingsError(
+                    "a client certificate needs its key", help="name both --tls-client-cert and --tls-client-key"
+                )
+            tls = ClientTls(
+                ca=_read(ca),
+                certificate=None if certificate is None else _read(certificate),
+                key=None if key is None else _read(key),
+                server_name=self.server_name or os.environ.get("IAM_SIDECAR_TLS_SERVER_NAME", ""),
+            )
+        state_dir = _path("IAM_SIDECAR_STATE_DIR") or default_state_dir(os.environ)
+        token_file = self.token_file or _path("IAM_SIDECAR_TOKEN_FILE") or state_dir / TOKEN_FILE
+        return ManagementClient(
+            address=self.address or os.environ.get("IAM_SIDECAR_ADDRESS") or _DEFAULT_ADDRESS,
+            token=read_admin_token(token_file),
+            tls=tls,
+            timeout=timeout,
+        )
+
+
+def _path(variable: str) -> Path | None:
+    text = os.environ.get(variable)
+    return Path(text) if text else None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"`{path}` cannot be read: {os.strerror(error.errno or 0).lower()}") from None

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The snapshot in place: where it comes from, how it is replaced, and what is known of it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.compile.layout import MAGIC
+from sidecar.core import Image
+from sidecar.model.errors import (
+    ImageError,
+    InternalError,
+    PolicySyntaxError,
+    Problem,
+    Severity,
+    SidecarError,
+    SourceUnavailableError,
+)
+from sidecar.model.reload import ReloadOutcome
+from sidecar.services.compiling import Compiler, Progress, compile_source
+from sidecar.services.log import Log, NullLog
+from sidecar.services.metrics import NullMetrics, SnapshotMetrics
+from sidecar.services.source_files import fingerprint
+
+#: Problems of one reload that are written to the log, of each severity.
+_LOGGED_PROBLEMS = 50
+#: Callers that may wait for a reload under way; more are told to come again.
+_WAITING_RELOADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSnapshot:
+    """
+    A snapshot that was put in place.
+
+    Attributes:
+        image: The image that decides.
+        loaded_at: Nanoseconds since the epoch.
+    """
+
+    image: Image
+    loaded_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadResult:
+    """
+    How a reload ended.
+
+    Attributes:
+        outcome: Whether the snapshot in place is that of the source.
+        snapshot: What is in place now; None if nothing is.
+        problems: Every error and warning that was found.
+    """
+
+    outcome: ReloadOutcome
+    snapshot: LoadedSnapshot | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether what is in place is what the source says."""
+        return self.outcome is not ReloadOutcome.FAILED
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that refuse a source."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+
+class SnapshotStore:
+    """
+    Holds the snapshot in place and replaces it as a whole.
+
+    A request reads ``image`` once and keeps to it; a reload compiles aside and then assigns once.
+
+    Thread-safety: reading takes no lock. Reloads are one after another.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Path,
+        compiler: Compiler,
+        now: Callable[[], int],
+        metrics: SnapshotMetrics | None = None,
+        log: Log | None = None,
+        load_image: Callable[[int], Image] = Image.from_fd,
+    ) -> None:
+        self._source = source
+        self._compiler = compiler
+        self._now = now
+        self._metrics: SnapshotMetrics = metrics or NullMetrics()
+        self._log: Log = log or NullLog()
+        self._load_image = load_image
+        self._loaded: LoadedSnapshot | None = None
+        self._reloading = threading.Lock()
+        self._places = threading.BoundedSemaphore(1 + _WAITING_RELOADS)
+        self._tried = b""
+
+    @property
+    def image(self) -> Image | None:
+        """The image in place, or None before the first."""
+        loaded = self._loaded
+        return None if loaded is None else loaded.image
+
+    @property
+    def loaded(self) -> LoadedSnapshot | None:
+        """The snapshot in place, or None before the first."""
+        return self._loaded
+
+    @property
+    def source(self) -> Path:
+        """Where snapshots come from: a directory, an archive, or an image."""
+        return self._source
+
+    def fingerprint(self) -> bytes:
+        """Return a few bytes that change when the source does; they are empty while it cannot be read."""
+        return source_fingerprint(self._source)
+
+    @property
+    def tried_fingerprint(self) -> bytes:
+        """Fingerprint of the source at the beginning of the last reload."""
+        return self._tried
+
+    def reload(self) -> ReloadResult:
+        """
+        Put in place what the source says now. If that fails, what is in place stays.
+
+        Raises:
+            SourceUnavailableError: Too many callers wait for a reload already.
+        """
+        if not self._places.acquire(blocking=False):
+            raise SourceUnavailableError("enough reloads are waiting already", help="try again when they are done")
+        try:
+            with self._reloading:
+                return self._reload()
+        finally:
+            self._places.release()
+
+    def close(self) -> None:
+        """End a reload that is under way, and refuse further ones."""
+        self._compiler.stop()
+
+    def _reload(self) -> ReloadResult:
+        began = time.monotonic()
+        # Taken before reading: whatever changes from now on is a change.
+        self._tried = self.fingerprint()
+        problems: tuple[Problem, ...] = ()
+        try:
+            image, problems = self._load()
+        except SidecarError as error:
+            result = ReloadResult(ReloadOutcome.FAILED, self._loaded, self._problems_of(error))
+        else:
+            result = self._put_in_place(image, problems)
+        self._report(result, time.monotonic() - began)
+        return result
+
+    def _load(self) -> tuple[Image | None, tuple[Problem, ...]]:
+        if is_image_file(self._source):
+            descriptor: int | None = _open(self._source)
+            problems: tuple[Problem, ...] = ()
+        else:
+            compiled = self._compiler.compile_aside(self._source)
+            descriptor, problems = compiled.descriptor, compiled.problems
+        if descriptor is None:
+            return None, problems
+        try:
+            return self._load_image(descriptor), problems
+        finally:
+            os.close(descriptor)
+
+    def _put_in_place(self, image: Image | None, problems: tuple[Problem, ...]) -> ReloadResult:
+        current = self._loaded
+        if image is None:
+            return ReloadResult(ReloadOutcome.FAILED, current, problems)
+        if current is not None and current.image.revision == image.revision:
+            return ReloadResult(ReloadOutcome.UNCHANGED, current, problems)
+        # INVARIANT: the only assignment after construction; readers see the old one or the new one.
+        self._loaded = loaded = LoadedSnapshot(image, self._now())
+        statistics = image.statistics
+        self._metrics.record_snapshot(
+            loaded_at=loaded.loaded_at / 1e9,
+            principals=statistics.principals,
+            policies=statistics.policies,
+            statements=statistics.statements,
+            image_bytes=statistics.image_bytes,
+        )
+        return ReloadResult(ReloadOutcome.APPLIED, loaded, problems)
+
+    def _problems_of(self, error: SidecarError) -> tuple[Problem, ...]:
+        """Say as a problem of the source what kept it from being read."""
+        if isinstance(error, InternalError):
+            self._log.error("compile_failed", cause=str(error.cause))
+        found = error.problems if isinstance(error, PolicySyntaxError) else ()
+        if any(problem.severity is Severity.ERROR for problem in found):
+            return found
+        return (*found, Problem(Severity.ERROR, str(self._source), "$", error.message, error.help))
+
+    def _report(self, result: ReloadResult, seconds: float) -> None:
+        errors = len(result.errors)
+        warnings = len(result.problems) - errors
+        self._metrics.record_reload(result.outcome, seconds, errors, warnings)
+        logged = {Severity.ERROR: 0, Severity.WARNING: 0}
+        for problem in result.problems:
+            logged[problem.severity] += 1
+            if logged[problem.severity] <= _LOGGED_PROBLEMS:
+                write = self._log.error if problem.severity is Severity.ERROR else self._log.warning
+                write(
+                    "source_problem",
+                    file=problem.file,
+                    json_path=problem.json_path,
+                    message=problem.message,
+                    help=problem.help,
+                )
+        values: dict[str, object] = {
+            "outcome": result.outcome.value,
+            "errors": errors,
+            "warnings": warnings,
+            "seconds": round(seconds, 3),
+            "revision": result.snapshot.image.revision if result.snapshot is not None else "",
+        }
+        if result.outcome is ReloadOutcome.FAILED:
+            self._log.error("snapshot_reload", **values)
+        else:
+            self._log.info("snapshot_reload", **values)
+
+
+def is_image_file(path: Path) -> bool:
+    """
+    Say whether *path* holds a compiled image rather than a source.
+
+    Raises:
+        SourceUnavailableError: It is not there or cannot be read.
+        ImageError: It is neither a directory nor a regular file.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"`{path}` is neither a directory nor a file")
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def load_image_file(path: Path) -> Image:
+    """
+    Return the compiled image in *path*, verified.
+
+    Raises:
+        SourceUnavailableError: It cannot be read.
+        ImageError: It is damaged, or of another version.
+    """
+    descriptor = _open(path)
+    try:
+        return Image.from_fd(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_snapshot(path: Path, *, progress: Progress | None = None) -> tuple[Image, tuple[Problem, ...]]:
+    """
+    Return what *path* holds, a source or an image, and the warnings about it. It is compiled in this process.
+
+    Raises:
+        SourceUnavailableError: It cannot be read.
+        PolicySyntaxError: The source has errors.
+        ImageError: The image is damaged, or of another version.
+    """
+    if is_image_file(path):
+        return load_image_file(path), ()
+    compiled = compile_source(path, progress=progress)
+    if compiled.image is None:
+        count = sum(problem.severity is Severity.ERROR for problem in compiled.problems)
+        raise PolicySyntaxError(
+            f"the source `{path}` has {count} error{'s' if count != 1 else ''}", problems=compiled.problems
+        )
+    return Image.from_bytes(compiled.image), compiled.problems
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> SourceUnavailableError:
+    return SourceUnavailableError(
+        f"`{path}` cannot be read: {os.strerror(error.errno or 0).lower()}",
+        help="name a source directory, an archive of one, or an image made by `iam-sidecar compile`",
+    )
+
+
+def source_fingerprint(path: Path) -> bytes:
+    """Return a few bytes that change when the source does; they are empty while it cannot be read."""
+    try:
+        return fingerprint(path)
+    except SourceUnavailableError:
+        return b""

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The settings of a serving sidecar: one table, from which flags, variables, keys and documentation follow.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.compile.documents import DocumentError, DuplicateKeysDict, read_yaml
+from sidecar.model.errors import SettingsError
+from sidecar.transports.addresses import Address, TcpAddress, UnixAddress, parse_address
+
+#: Beginning of the name of each environment variable.
+ENVIRONMENT_PREFIX = "IAM_SIDECAR_"
+#: Word that turns a listener off.
+OFF = "off"
+_MAX_CONFIG_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """
+    One setting, and every way to state it.
+
+    Attributes:
+        name: In the code; the flag, the variable and the key of the file follow from it.
+        metavar: What stands for its value in help texts.
+        help: What it does.
+        default: Its default as text; empty for none.
+        is_list: Whether it may be stated several times (in a variable: with commas between).
+        in_file: Whether it may stand in the configuration file.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    default: str = ""
+    is_list: bool = False
+    in_file: bool = True
+
+    @property
+    def flag(self) -> str:
+        """Flag of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def key(self) -> str:
+        """Key of the configuration file."""
+        return self.name
+
+
+#: Every setting of `serve`: flags, variables, keys and the page of the documentation come from here.
+SETTINGS = (
+    Setting("snapshot", "SOURCE", "Directory or archive of policy documents, or an image made by `compile`."),
+    Setting(
+        "state_dir",
+        "DIR",
+        "Where the administrator's token and scratch files live. Default: /var/lib/iam-sidecar for root,"
+        " else iam-sidecar in $XDG_STATE_HOME or ~/.local/state.",
+    ),
+    Setting(
+        "management",
+        "ADDRESS",
+        "Management listener (gRPC, all services): HOST:PORT or unix:PATH; may be given several times."
+        " Other hosts than loopback need TLS.",
+        "127.0.0.1:9192",
+        is_list=True,
+    ),
+    Setting("http", "ADDRESS", "HTTP listener (/metrics, /livez, /readyz): HOST:PORT, or off.", "127.0.0.1:9193"),
+    Setting(
+        "authorize_socket",
+        "ADDRESS",
+        "Serve Authorize and BatchAuthorize without a token on unix:PATH[?mode=0660&group=NAME].",
+    ),
+    Setting("tls_cert", "FILE", "Certificate (chain) of the management listener, PEM."),
+    Setting("tls_key", "FILE", "Its private key, PEM."),
+    Setting("tls_client_ca", "FILE", "Let only clients connect that hold a certificate of this authority, PEM."),
+    Setting("watch_interval", "SECONDS", "Time between two looks at the files of the source; 0 never looks.", "1"),
+    Setting("watch_settle", "SECONDS", "Time without a change after which changed files are loaded.", "0.5"),
+    Setting("compile_timeout", "SECONDS", "Longest time that compiling may take.", "300"),
+    Setting("drain_timeout", "SECONDS", "Longest time that calls under way may take at the end.", "10"),
+    Setting("log_level", "LEVEL", "Least level that is logged: debug, info, warning or error.", "info"),
+    Setting("log_format", "FORMAT", "json, text, or auto: text on a terminal and json everywhere else.", "auto"),
+    Setting("config", "FILE", "YAML file with settings; flags and variables win over it.", in_file=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, read and checked; the fields are those of ``SETTINGS``."""
+
+    snapshot: Path
+    state_dir: Path
+    management: tuple[Address, ...]
+    http: TcpAddress | None
+    authorize_socket: UnixAddress | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    watch_interval: float
+    watch_settle: float
+    compile_timeout: float
+    drain_timeout: float
+    log_level: str
+    log_format: str
+
+
+#: A value as stated: one text, or the texts of a list.
+Stated = str | Sequence[str]
+
+
+def default_state_dir(environment: Mapping[str, str]) -> Path:
+    """
+    Return the state directory for whoever runs this.
+
+    >>> default_state_dir({"XDG_STATE_HOME": "/home/ada/state", "HOME": "/home/ada"}).name
+    'iam-sidecar'
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/iam-sidecar")
+    state_home = environment.get("XDG_STATE_HOME", "")
+    base = Path(state_home) if os.path.isabs(state_home) else Path(environment.get("HOME", "/")) / ".local" / "state"
+    return base / "iam-sidecar"
+
+
+def load_settings(flags: Mapping[str, Stated | None], environment: Mapping[str, str]) -> Settings:
+    """
+    Put the settings together: a flag wins over a variable, that over the file, that over the default.
+
+    Args:
+        flags: Flags as stated, by the names of ``SETTINGS``; None where one is not.
+        environment: Environment variables.
+
+    Raises:
+        SettingsError: A value cannot be used, or one is unknown.
+    """
+    by_variable = {setting.variable: setting for setting in SETTINGS}
+    for variable in environment:
+        if _is_unknown(variable, by_variable):
+            raise SettingsError(
+                f"there is no setting `{variable}`", help=f"the settings are {', '.join(sorted(by_variable))}"
+            )
+    stated: dict[str, Stated] = {}
+    for setting in SETTINGS:
+        flag = flags.get(setting.name)
+        if flag:
+            stated[setting.name] = flag
+        elif environment.get(setting.variable):
+            text = environment[setting.variable]
+            stated[setting.name] = [part.strip() for part in text.split(",")] if setting.is_list else text
+    if "config" in stated:
+        for name, value in _read_config(Path(_one(stated, "config"))).items():
+            stated.setdefault(name, value)
+    for setting in SETTINGS:
+        if setting.default:
+            stated.setdefault(setting.name, [setting.default] if setting.is_list else setting.default)
+    return _build_settings(stated, environment)
+
+
+#: Variables of the commands that talk to a sidecar.
+CLIENT_VARIABLES = frozenset(
+    ENVIRONMENT_PREFIX + name
+    for name in ("ADDRESS", "TOKEN_FILE", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "TLS_SERVER_NAME")
+)
+#: What Kubernetes sets in every pod beside a service that is called iam-sidecar, or iam-sidecar-something.
+_KUBERNETES_VARIABLE = re.compile(r"(.*_)?(SERVICE_(HOST|PORT)|PORT)(_.*)?")
+
+
+def _is_unknown(variable: str, known: Container[str]) -> bool:
+    """Say whether *variable* looks like a setting and is none, as a misspelt one does."""
+    if not variable.startswith(ENVIRONMENT_PREFIX) or variable in known or variable in CLIENT_VARIABLES:
+        return False
+    return _KUBERNETES_VARIABLE.fullmatch(variable.removeprefix(ENVIRONMENT_PREFIX)) is None
+
+
+def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]) -> Settings:
+    if "snapshot" not in stated:
+        raise SettingsError(
+            "no snapshot is named", help="name a source with --snapshot, such as --snapshot examples/acme"
+        )
+    management = tuple(parse_address(text) for text in _many(stated, "management"))
+    if not management:
+        raise SettingsError("the management listener has no address", help="name one with --management")
+    http = _one(stated, "http")
+    http_address = None if http == OFF else parse_address(http)
+    if isinstance(http_address, UnixAddress):
+        raise SettingsError(f"`http`: `{http}` is no HOST:PORT")
+    socket_text = _one(stated, "authorize_socket")
+    authorize_socket = parse_address(socket_text) if socket_text else None
+    if isinstance(authorize_socket, TcpAddress):
+        raise SettingsError(
+            f"`authorize_socket`: `{socket_text}` is no Unix socket",
+            help="without a token, decisions are served on unix:PATH only",
+        )
+    tls_cert, tls_key, tls_client_ca = (_path(stated, name) for name in ("tls_cert", "tls_key", "tls_client_ca"))
+    if (tls_cert is None) != (tls_key is None):
+        raise SettingsError("TLS needs both a certificate and its key", help="name them with --tls-cert and --tls-key")
+    if tls_client_ca is not None and tls_cert is None:
+        raise SettingsError("client certificates need TLS", help="add --tls-cert and --tls-key")
+    for address in management:
+        if isinstance(address, TcpAddress) and not address.is_loopback and tls_cert is None:
+            raise SettingsError(
+                f"management on `{address}` would send the token in the clear",
+                help="add --tls-cert and --tls-key, or listen on loopback",
+            )
+    return Settings(
+        snapshot=Path(_one(stated, "snapshot")),
+        state_dir=_path(stated, "state_dir") or default_state_dir(environment),
+        management=management,
+        http=http_address,
+        authorize_socket=authorize_socket,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        watch_interval=_seconds(stated, "watch_interval", 0, 3600),
+        watch_settle=_seconds(stated, "watch_settle", 0, 60),
+        compile_timeout=_seconds(stated, "compile_timeout", 1, 86_400),
+        drain_timeout=_seconds(stated, "drain_timeout", 0, 3600),
+        log_level=_word(stated, "log_level", ("debug", "info", "warning", "error")),
+        log_format=_word(stated, "log_format", ("auto", "json", "text")),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Stated]:
+    help = f"the keys are {', '.join(setting.key for setting in SETTINGS if setting.in_file)}"
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(
+            f"configuration file `{path}` cannot be read: {os.strerror(error.errno or 0).lower()}"
+        ) from None
+    if len(data) > _MAX_CONFIG_BYTES:
+        raise SettingsError(f"configuration file `{path}` is larger than {_MAX_CONFIG_BYTES} bytes")
+    try:
+        document = read_yaml(data)
+    except DocumentError as error:
+        raise SettingsError(f"configuration file `{path}`: {error.message}", help=error.help) from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise SettingsError(f"configuration file `{path}` is no list of `key: value`", help=help)
+    if isinstance(document, DuplicateKeysDict):
+        raise SettingsError(f"configuration file `{path}` has `{document.duplicates[0]}` more than once")
+    known = {setting.key: setting for setting in SETTINGS if setting.in_file}
+    stated: dict[str, Stated] = {}
+    for key, value in document.items():
+        setting = known.get(key)
+        if setting is None:
+            raise SettingsError(f"configuration file `{path}` has an unknown key `{key}`", help=help)
+        if isinstance(value, str):
+            stated[setting.name] = [value] if setting.is_list else value
+        elif setting.is_list and isinstance(value, list) and all(isinstance(item, str) for item in value):
+            stated[setting.name] = [str(item) for item in value]
+        else:
+            raise SettingsError(f"configuration file `{path}`: `{key}` has no text for a value", help=setting.help)
+    return stated
+
+
+def _one(stated: Mapping[str, Stated], name: str) -> str:
+    value = stated.get(name, "")
+    return value if isinstance(value, str) else ",".join(value)
+
+
+def _many(stated: Mapping[str, Stated], name: str) -> tuple[str, ...]:
+    value = stated.get(name, ())
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _path(stated: Mapping[str, Stated], name: str) -> Path | None:
+    text = _one(stated, name)
+    return Path(text) if text else None
+
+
+def _seconds(stated: Mapping[str, Stated], name: str, least: float, greatest: float) -> float:
+    text = _one(stated, name)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise SettingsError(f"`{name}`: `{text}` is no number of seconds") from None
+    if not least <= seconds <= greatest:
+        raise SettingsError(f"`{name}`: `{text}` is not between {least:g} and {greatest:g} seconds")
+    return seconds
+
+
+def _word(stated: Mapping[str, Stated], name: str, words: Sequence[str]) -> str:
+    text = _one(stated, name)
+    if text not in words:
+        raise SettingsError(f"`{name}`: `{text}` is unknown", help=f"the choices are {', '.join(words)}")
+    return text
+
+
+def settings_page() -> str:
+    """Return the table of all settings, in Markdown, as the documentation shows it."""
+    rows = ["| flag | environment | key | default | what it does |", "| --- | --- | --- | --- | --- |"]
+    for setting in SETTINGS:
+        default = f"`{setting.default}`" if setting.default else "none"
+        key = f"`{setting.key}`" if setting.in_file else "none"
+        text = setting.help.replace("|", "\\|")
+        rows.append(f"| `{setting.flag} {setting.metavar}` | `{setting.variable}` | {key} | {default} | {text} |")
+    return "\n".join(rows) + "\n"

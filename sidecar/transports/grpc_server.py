@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+gRPC listeners on grpcio: management, and the Unix socket that serves decisions without a token.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any, NoReturn
+
+import grpc
+from google.rpc import status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from sidecar.model.errors import InternalError, SettingsError, SidecarError
+from sidecar.model.request import MAX_BATCH_BYTES
+from sidecar.services.log import Log, NullLog
+from sidecar.services.metrics import NullMetrics, RpcMetrics
+from sidecar.transports.addresses import (
+    Address,
+    TcpAddress,
+    UnixAddress,
+    ensure_free,
+    guarded_socket_file,
+    remove_socket_file,
+)
+from sidecar.transports.grpc_services import Method, fault_answer
+from sidecar.transports.status import internal_status, status_code, status_of
+
+#: Calls that are worked on at the same time; further ones wait for one of these threads.
+WORKERS = 16
+#: Calls that are accepted at the same time, waiting ones included; further ones are refused.
+MAX_CONCURRENT_RPCS = 512
+#: Streams of ``Health.Watch`` that are open at the same time.
+MAX_HEALTH_WATCHERS = 64
+#: Largest message that is read: that of a batch or a simulation, with room for its framing.
+MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + 4096
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", 16 * 1024 * 1024),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", 128),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+Serving = health_pb2.HealthCheckResponse.SERVING
+NotServing = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """
+    Material for TLS, in PEM.
+
+    Attributes:
+        client_ca: Certificates whose holders alone may connect; None asks no client for one.
+    """
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None = None
+
+
+class HealthService(health.HealthServicer):  # type: ignore[misc]
+    """
+    Standard health, with bounds on what anybody can make it keep.
+
+    Thread-safety: locked.
+    """
+
+    def __init__(self, services: Iterable[str]) -> None:
+        super().__init__()
+        self._watchers = threading.BoundedSemaphore(MAX_HEALTH_WATCHERS)
+        self._known = ("", *services)
+        self.set_serving(False)
+
+    def set_serving(self, is_serving: bool) -> None:
+        """Say of every service whether it can answer."""
+        for service in self._known:
+            self.set(service, Serving if is_serving else NotServing)
+
+    def Watch(self, request: Any, context: grpc.ServicerContext, send_response_callback: Any = None) -> Any:  # noqa: N802
+        """Follow the health of one service."""
+        if request.service not in self._known:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        if not self._watchers.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watchers")
+        if not context.add_callback(self._watchers.release):
+            self._watchers.release()
+        return super().Watch(request, context, send_response_callback)
+
+
+class GrpcListener:
+    """
+    One gRPC server on one or more addresses.
+
+    Thread-safety: ``start`` and ``stop`` belong to one thread; ``set_serving`` may come from any.
+    """
+
+    def __init__(
+        self,
+        *,
+        addresses: Sequence[Address],
+        methods: Mapping[str, Mapping[str, Method]],
+        verify_authorization: Callable[[str | bytes | None], None] | None = None,
+        tls: TlsFiles | None = None,
+        with_reflection: bool = False,
+        metrics: RpcMetrics | None = None,
+        log: Log | None = None,
+    ) -> None:
+        """
+        Args:
+            addresses: Where to listen.
+            methods: What to serve, by service and method.
+            verify_authorization: Raises unless the value of the ``authorization`` header will do;
+                None serves everybody who can connect.
+            tls: For the TCP addresses.
+            with_reflection: Whether to describe the services to those who may call them.
+            metrics: What counts the calls.
+            log: Where faults are told.
+        """
+        self._addresses = tuple(addresses)
+        self._bound: list[Address] = []
+        self._tls = tls
+        self._metrics: RpcMetrics = metrics or NullMetrics()
+        self._log: Log = log or NullLog()
+        self._health = HealthService(methods)
+        interceptors: list[grpc.ServerInterceptor] = (
+            [] if verify_authorization is None else [_Guard(verify_authorization)]
+        )
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="grpc")
+        self._server = grpc.server(
+            self._pool, interceptors=interceptors, options=_OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS
+        )
+        for service, functions in methods.items():
+            handlers = {name: self._handler(service, name, function) for name, function in functions.items()}
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if with_reflection:
+            names = (*methods, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+
+    def start(self) -> tuple[Address, ...]:
+        """
+        Listen, and return the addresses with the ports that were taken.
+
+        Raises:
+            SettingsError: An address is in use or cannot be listened on.
+        """
+        for address in self._addresses:
+            self._bound.append(self._bind(address))
+        self._server.start()
+        return tuple(self._bound)
+
+    def set_serving(self, is_serving: bool) -> None:
+        """Say in the health service whether decisions can be given."""
+        self._health.set_serving(is_serving)
+
+    def stop(self, grace: float) -> None:
+        """Take no more calls, and let those under way end within *grace* seconds."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace).wait(grace + 1)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for address in self._bound:
+            # Only our own: an address that was not free belongs to somebody else.
+            if isinstance(address, UnixAddress):
+                remove_socket_file(address)
+
+    def _bind(self, address: Address) -> Address:
+        # grpcio takes over the socket of a live process without a word, and tells no cause of a failure.
+        ensure_free(address)
+        try:
+            if isinstance(address, UnixAddress):
+                with guarded_socket_file(address):
+                    self._server.add_insecure_port(str(address))
+                return address
+            if self._tls is None:
+                port = self._server.add_insecure_port(str(address))
+            else:
+                port = self._server.add_secure_port(str(address), _credentials(self._tls))
+        except RuntimeError:
+            raise SettingsError(f"cannot listen on `{address}`", help="name another address") from None
+        return TcpAddress(address.host, port)
+
+    def _handler(self, service: str, name: str, function: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+        method = f"{service.rpartition('.')[2]}/{name}"
+        metrics, log = self._metrics, self._log
+
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            try:
+                response = function(request)
+            except SidecarError as error:
+                if isinstance(error, InternalError):
+                    error_id = token_hex(8)
+                    log.error("rpc_failed", method=method, error_id=error_id, cause=str(error.cause))
+                status = status_of(error)
+                code = status_code(error)
+            except Exception as error:
+                error_id = token_hex(8)
+                log.error("rpc_failed", method=method, error_id=error_id, cause=repr(error), exc_info=True)
+                denial = fault_answer(name, request)
+                if denial is not None:
+                    metrics.record_rpc(method, "OK")
+                    return denial
+                status = internal_status(error_id)
+                code = grpc.StatusCode.INTERNAL
+            else:
+                metrics.record_rpc(method, "OK")
+                return response
+            metrics.record_rpc(method, code.name)
+            _abort(context, status)
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+class _Guard(grpc.ServerInterceptor):
+    """
+    Lets nobody but the administrator through, except to the health service.
+
+    Thread-safety: immutable.
+    """
+
+    def __init__(self, verify_authorization: Callable[[str | bytes | None], None]) -> None:
+        self._verify = verify_authorization
+        self._open = f"/{health.SERVICE_NAME}/"
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Pass the call on, or answer it with UNAUTHENTICATED."""
+        if handler_call_details.method.startswith(self._open):
+            return continuation(handler_call_details)
+        values = [value for key, value in handler_call_details.invocation_metadata or () if key == "authorization"]
+        try:
+            # Two credentials are none: which of them counts is not ours to guess.
+            self._verify(values[0] if len(values) == 1 else None)
+        except SidecarError as error:
+            return _refusal(continuation(handler_call_details), status_of(error))
+        return continuation(handler_call_details)
+
+
+def _refusal(
+    handler: grpc.RpcMethodHandler[Any, Any] | None, status: status_pb2.Status
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler of the same shape as *handler* that does nothing but refuse."""
+
+    def refuse(_request: Any, context: grpc.ServicerContext) -> NoReturn:
+        _abort(context, status)
+
+    if handler is not None and handler.request_streaming:
+        return grpc.stream_stream_rpc_method_handler(refuse)
+    return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _abort(context: grpc.ServicerContext, status: status_pb2.Status) -> NoReturn:
+    """End the call with *status*; its details travel in the trailer."""
+    context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("unreachable: the line above raises")
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    try:
+        return grpc.ssl_server_credentials(
+            [(tls.key, tls.certificate)],
+            root_certificates=tls.client_ca,
+            require_client_auth=tls.client_ca is not None,
+        )
+    except ValueError as error:
+        raise SettingsError(f"the certificate cannot be used: {str(error).lower()}") from None
