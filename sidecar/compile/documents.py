@@ -87,10 +87,7 @@ def read_json(data: bytes | str) -> object:
         _refuse_json(fault)
     except RecursionError:
         raise _too_deep(text) from None
-    if type(value) is dict or type(value) is list:
-        if _is_too_deep(value):
-            raise _too_deep(text)
-    elif isinstance(value, dict) and _is_too_deep(value):
+    if _is_too_deep(data if isinstance(data, bytes) else text.encode("utf-8"), value):
         raise _too_deep(text)
     if "\\u" in text and _SURROGATE_ESCAPE.search(text) and _holds_surrogate(value):
         raise _located("half of a surrogate pair", text, _LONE_SURROGATE.search(text))
@@ -211,19 +208,40 @@ def _refuse_json(fault: json.JSONDecodeError) -> NoReturn:
     raise DocumentError(f"not JSON: {words}", line=fault.lineno, column=fault.colno) from None
 
 
-def _containers(level: list[object]) -> list[object]:
-    return [
-        child
-        for container in level
-        for child in (container.values() if isinstance(container, dict) else container)  # type: ignore[attr-defined]
-        if isinstance(child, (dict, list))
-    ]
+_BRACKETS_ONLY: Final = bytes(code for code in range(256) if code not in b'[]{}"')
+_TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 
 
-def _is_too_deep(value: object) -> bool:
-    level = [value]
+def _is_too_deep(data: bytes, value: object) -> bool:
+    """Say whether *value*, read from *data*, is nested too deeply."""
+    if b"\\" in data:
+        return _is_value_too_deep(value)
+    # Nothing is escaped, so every quotation mark begins or ends a string. What is left of the text are brackets and
+    # quotation marks, and a string is empty unless there are brackets in it.
+    rest = data.translate(_TO_SQUARE, _BRACKETS_ONLY)
+    brackets = rest.replace(b'""', b"")
+    if b'"' in brackets:
+        brackets = b"".join(rest.split(b'"')[::2])
     for _ in range(MAX_DEPTH):
-        level = _containers(level)
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return False
+    return bool(brackets)
+
+
+_CONTAINERS: Final = frozenset({dict, DuplicateKeysDict, list})
+
+
+def _is_value_too_deep(value: object) -> bool:
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(MAX_DEPTH):
+        children = [
+            child
+            for container in level
+            for child in (container.values() if isinstance(container, dict) else container)  # type: ignore[attr-defined]
+            if type(child) in _CONTAINERS
+        ]
+        level = children
         if not level:
             return False
     return True

@@ -323,6 +323,9 @@ def _action(text: str, wild_service: bool) -> tuple[ActionPattern | None, Findin
     if wrong is not None:
         return None, (wrong,)
     service, colon, name = text.lower().partition(":")
+    if len(text) > MAX_CACHED:
+        message = f"the action {quote(text)} has {len(text):,} characters"
+        return None, (error(message, f"an action has at most {MAX_CACHED}"),)
     if "${" in text:
         return None, (error(f"a policy variable may not stand in the action {quote(text)}", "name the actions"),)
     if not colon:
@@ -351,6 +354,28 @@ def _action(text: str, wild_service: bool) -> tuple[ActionPattern | None, Findin
 _RUNS: Final = re.compile(r"\*\*+")
 
 _cached_action = lru_cache(_CACHE_SIZE * 2)(_action)
+
+
+@lru_cache(_CACHE_SIZE * 2)
+def plain_action(text: str) -> ActionPattern | None:
+    """
+    Read an action of at most ``MAX_CACHED`` characters about which there is nothing to say; otherwise None.
+
+    Quick, and made to be mapped over a list; what is wrong is for ``parse_action`` to say.
+    """
+    return _action(text, False)[0]
+
+
+@lru_cache(_CACHE_SIZE)
+def plain_resource(text: str) -> ArnPattern | None:
+    """
+    Read a resource of at most ``MAX_CACHED`` characters about which there is nothing to say; otherwise None.
+
+    For documents of version 2012-10-17. Quick, and made to be mapped over a list; what is wrong is for
+    ``parse_resource`` to say.
+    """
+    resource, findings = parse_resource(text, True)
+    return None if findings else resource
 
 
 def matches_literally(pattern: str, text: str) -> bool:

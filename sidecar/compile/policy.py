@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import urllib.parse
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from sidecar.compile.conditions import (
     MULTIVALUED_KEYS,
@@ -24,11 +24,14 @@ from sidecar.compile.conditions import (
 )
 from sidecar.compile.documents import DocumentError, DuplicateKeysDict, JsonNumber, read_json
 from sidecar.compile.patterns import (
+    MAX_CACHED,
     Findings,
     check_characters,
     matches_literally,
     parse_action,
     parse_resource,
+    plain_action,
+    plain_resource,
 )
 from sidecar.compile.principals import ANYONE, PRINCIPAL_TYPES, parse_principal
 from sidecar.compile.problems import Problems, member, quote
@@ -42,6 +45,7 @@ from sidecar.model.policy import (
     Pattern,
     PolicyDocument,
     PolicyKind,
+    PrincipalKind,
     PrincipalPattern,
     Qualifier,
     Statement,
@@ -64,6 +68,9 @@ _STATEMENT_ELEMENTS: Final = (
     "Condition",
 )
 _KNOWN_STATEMENT_ELEMENTS: Final = frozenset(_STATEMENT_ELEMENTS)
+_PLAIN_STATEMENT_ELEMENTS: Final = frozenset({"Sid", "Effect", "Action", "Resource", "Condition"})
+
+_STRINGS_ONLY: Final = {str}
 
 
 class _Rules(NamedTuple):
@@ -99,8 +106,8 @@ _RULES: Final = {
 
 _MFA_PRESENT: Final = "aws:multifactorauthpresent"
 
-#: Work spent on finding redundant actions of one list, in comparisons.
-_MAX_COMPARISONS: Final = 10_000
+#: Work spent on trying wildcards against the other actions of one list, in characters compared.
+_MAX_COMPARISONS: Final = 1_000_000
 
 
 def parse_policy(
@@ -390,14 +397,18 @@ class _Parser:
         errors = self._problems.error_count
         if type(raw) is not dict:
             self._check_duplicates(raw, self._place())
-        if not (raw.keys() <= _KNOWN_STATEMENT_ELEMENTS):
+        plain = raw.keys() <= _PLAIN_STATEMENT_ELEMENTS
+        if not plain and not raw.keys() <= _KNOWN_STATEMENT_ELEMENTS:
             for name in raw:
                 if name not in _KNOWN_STATEMENT_ELEMENTS:
                     self._unknown(self._place(), name, _STATEMENT_ELEMENTS, "statement")
         effect = self._effect(raw)
         sid = self._sid(raw)
         actions, not_action = self._actions(raw)
-        principals, not_principal = self._principals(raw, effect)
+        principals: tuple[PrincipalPattern, ...] | None = None
+        not_principal = False
+        if not plain or self._rules.principal:
+            principals, not_principal = self._principals(raw, effect)
         resources, not_resource = self._resources(raw)
         conditions: tuple[Condition, ...] = ()
         if "Condition" in raw:
@@ -467,28 +478,27 @@ class _Parser:
             self._error(place, f"the `Sid` {quote(sid)} holds a control character", "use printable characters")
         return sid
 
-    def _texts(self, value: object, path: str, what: str) -> list[str] | None:
+    def _texts(self, value: object, element: str, what: str) -> list[str] | None:
         """Return the texts of an element that is a text or a list of them; None after a problem."""
         if type(value) is str:
             return [value]
-        if isinstance(value, list):
-            if not value:
-                self._error(path, f"the list of {what} is empty", "write at least one entry")
-                return None
-            for entry in value:
-                if type(entry) is not str:
-                    break
+        if not isinstance(value, list):
+            message = f"{what} must be a string or a list of strings, not {_name(value)}"
+            self._error(f"{self._place()}.{element}", message, _quotes(value))
+            return None
+        if not value:
+            self._error(f"{self._place()}.{element}", f"the list of {what} is empty", "write at least one entry")
+            return None
+        if set(map(type, value)) == _STRINGS_ONLY:
+            return value
+        texts: list[str] = []
+        for position, entry in enumerate(value):
+            if type(entry) is str:
+                texts.append(entry)
             else:
-                return value
-            texts: list[str] = []
-            for position, entry in enumerate(value):
-                if type(entry) is str:
-                    texts.append(entry)
-                else:
-                    self._error(f"{path}[{position}]", f"an entry must be a string, not {_name(entry)}", _quotes(entry))
-            return texts
-        self._error(path, f"{what} must be a string or a list of strings, not {_name(value)}", _quotes(value))
-        return None
+                place = f"{self._place()}.{element}[{position}]"
+                self._error(place, f"an entry must be a string, not {_name(entry)}", _quotes(entry))
+        return texts or None
 
     def _either(self, raw: dict[str, object], name: str) -> tuple[str, bool] | None:
         """Return which of an element and its negation stands in the statement; both is a problem."""
@@ -525,24 +535,9 @@ class _Parser:
             element, negated = chosen
         else:
             element, negated = "Action", False
-        value = raw[element]
-        texts = [value] if type(value) is str else self._texts(value, f"{self._place()}.{element}", "actions")
-        if texts is None:
+        result = self._action_entries(raw, element)
+        if result is None:
             return None, negated
-        wild_service = self._is_scp
-        actions: list[ActionPattern] = []
-        complete = True
-        for position, text in enumerate(texts):
-            action, findings = parse_action(text, wild_service)
-            if findings:
-                self._report(self._entry_place(raw, element, position), findings)
-            if action is None:
-                complete = False
-            else:
-                actions.append(action)
-        if not complete:
-            return None, negated
-        result = tuple(actions)
         if self._kind is PolicyKind.TRUST:
             self._check_trust_actions(raw, element, result)
         if negated and self._is_rcp:
@@ -554,6 +549,28 @@ class _Parser:
         if self._advice and len(result) > 1:
             self._advise_actions(raw, element, result)
         return result, negated
+
+    def _action_entries(self, raw: dict[str, object], element: str) -> tuple[ActionPattern, ...] | None:
+        value = raw[element]
+        texts = [value] if type(value) is str else self._texts(value, element, "actions")
+        if texts is None:
+            return None
+        if max(map(len, texts)) <= MAX_CACHED:
+            # Nearly always there is nothing to say about any entry.
+            plain = tuple(map(plain_action, texts))
+            if all(plain):
+                return cast("tuple[ActionPattern, ...]", plain)
+        actions: list[ActionPattern] = []
+        complete = True
+        for position, text in enumerate(texts):
+            action, findings = parse_action(text, self._is_scp)
+            if findings:
+                self._report(self._entry_place(raw, element, position), findings)
+            if action is None:
+                complete = False
+            else:
+                actions.append(action)
+        return tuple(actions) if complete else None
 
     def _check_trust_actions(self, raw: dict[str, object], element: str, actions: tuple[ActionPattern, ...]) -> None:
         for position, action in enumerate(actions):
@@ -595,22 +612,25 @@ class _Parser:
                 return None, negated
         else:
             element, negated = "Resource", False
+        return self._resource_entries(raw, element), negated
+
+    def _resource_entries(self, raw: dict[str, object], element: str) -> tuple[ArnPattern, ...] | None:
         value = raw[element]
-        if type(value) is str:
-            texts: list[str] | None = [value]
-        else:
-            texts = self._texts(value, f"{self._place()}.{element}", "resources")
+        texts = [value] if type(value) is str else self._texts(value, element, "resources")
         if texts is None:
-            return None, negated
-        modern = self._modern
+            return None
+        if self._modern and max(map(len, texts)) <= MAX_CACHED:
+            plain = tuple(map(plain_resource, texts))
+            if all(plain):
+                return cast("tuple[ArnPattern, ...]", plain)
         resources: list[ArnPattern] = []
         for position, text in enumerate(texts):
-            resource, findings = parse_resource(text, modern)
+            resource, findings = parse_resource(text, self._modern)
             if findings:
                 self._report(self._entry_place(raw, element, position), findings)
             if resource is not None:
                 resources.append(resource)
-        return tuple(resources), negated
+        return tuple(resources)
 
     # --- Principals
 
@@ -656,9 +676,12 @@ class _Parser:
                 place, "the `Principal` of a resource control policy must be `*`", "narrow it with conditions instead"
             )
             return None, negated
-        return self._principal_entries(value, place), negated
+        entries = self._principal_entries(value, element, place)
+        if negated and entries and self._advice and effect is Effect.DENY:
+            self._advise_not_principal(entries, place)
+        return entries, negated
 
-    def _principal_entries(self, value: object, place: str) -> tuple[PrincipalPattern, ...] | None:
+    def _principal_entries(self, value: object, element: str, place: str) -> tuple[PrincipalPattern, ...] | None:
         if value == "*" and type(value) is str:
             return (ANYONE,)
         if not isinstance(value, dict):
@@ -678,7 +701,7 @@ class _Parser:
                 self._unknown(place, kind, PRINCIPAL_TYPES, "principal")
                 continue
             below = f"{place}.{kind}"
-            texts = self._texts(names, below, "principals")
+            texts = self._texts(names, f"{element}.{kind}", "principals")
             for position, text in enumerate(texts or ()):
                 entry, findings = parse_principal(kind, text)
                 if findings:
@@ -686,6 +709,22 @@ class _Parser:
                 if entry is not None:
                     entries.append(entry)
         return tuple(entries)
+
+    def _advise_not_principal(self, entries: tuple[PrincipalPattern, ...], place: str) -> None:
+        listed = {(entry.kind, entry.account, entry.name) for entry in entries}
+        if (PrincipalKind.ANY, "", "") in listed:
+            self._warn(
+                place, "`NotPrincipal` with `*` exempts everybody, so this Deny reaches nobody", "name principals"
+            )
+            return
+        for entry in entries:
+            missing = _missing_ancestor(entry, listed)
+            if missing:
+                self._warn(
+                    place,
+                    f"{quote(entry.text)} is not exempt, because {missing} is not listed beside it",
+                    "list it too; better, deny everybody with a condition `ArnNotLike` on `aws:PrincipalArn`",
+                )
 
     # --- Conditions
 
@@ -731,6 +770,10 @@ class _Parser:
     ) -> None:
         base, qualifier, if_exists = operator
         modern = self._modern
+        if base.value_type is ValueType.NULL and qualifier is not Qualifier.NONE:
+            place = member(f"{self._place()}.Condition", spelling)
+            self._warn(place, "a set operator in front of `Null` has no effect", "write `Null` alone")
+            qualifier = Qualifier.NONE
         seen: dict[str, str] | None = {} if len(lines) > 1 else None
         for name, raw in lines.items():
             key, findings = parse_key(name, modern)
@@ -754,13 +797,6 @@ class _Parser:
                 values = self._values(base.name, operator, raw, spelling, name)
             if values is None:
                 continue
-            if base.value_type is ValueType.NULL and qualifier is not Qualifier.NONE:
-                self._warn(
-                    self._line_place(spelling, name),
-                    "a set operator in front of `Null` has no effect",
-                    "write `Null` alone",
-                )
-                qualifier = Qualifier.NONE
             condition = Condition(base, qualifier, if_exists, key, values)
             conditions.append(condition)
             if self._advice:
@@ -873,6 +909,26 @@ def _name(value: object) -> str:
     return "something that JSON does not have"
 
 
+def _missing_ancestor(entry: PrincipalPattern, listed: set[tuple[PrincipalKind, str, str]]) -> str:
+    """Return what must be listed beside *entry* for `NotPrincipal` to exempt it, or an empty text."""
+    kind = entry.kind
+    if kind not in (PrincipalKind.USER, PrincipalKind.ROLE, PrincipalKind.ROLE_SESSION, PrincipalKind.FEDERATED_USER):
+        return ""
+    if (PrincipalKind.ACCOUNT, entry.account, "") not in listed:
+        return f"its account {entry.account}"
+    if kind is PrincipalKind.ROLE:
+        beginning = f"{entry.name}/"
+        sessions = (
+            other == PrincipalKind.ROLE_SESSION and account == entry.account and name.startswith(beginning)
+            for other, account, name in listed
+        )
+        return "" if any(sessions) else "each session of the role that is meant"
+    if kind is PrincipalKind.ROLE_SESSION:
+        role = entry.name.partition("/")[0]
+        return "" if (PrincipalKind.ROLE, entry.account, role) in listed else f"its role {role}"
+    return ""
+
+
 def _quotes(value: object) -> str:
     return "write it in double quotes" if isinstance(value, (JsonNumber, bool, int, float)) else ""
 
@@ -895,58 +951,76 @@ def _redundant(actions: tuple[ActionPattern, ...]) -> list[tuple[int, int]]:
     Return the places of entries that another entry covers, each with the place of that other one.
 
     Never takes quadratic time: equal entries and covering prefixes are looked up, other wildcards are tried
-    only as long as there are few.
+    only as long as there is little of them.
     """
-    first: dict[ActionPattern, int] = {}
     found: list[tuple[int, int]] = []
-    for position, action in enumerate(actions):
-        other = first.setdefault(action, position)
-        if other != position:
-            found.append((position, other))
+    first: dict[ActionPattern, int] = {}
+    if len(set(actions)) == len(actions):
+        first = {action: position for position, action in enumerate(actions)}
+    else:
+        for position, action in enumerate(actions):
+            other = first.setdefault(action, position)
+            if other != position:
+                found.append((position, other))
+    prefixes, general, everything = _covering(first)
+    if everything is not None:
+        found.extend((position, everything) for position in first.values() if position != everything)
+    elif prefixes or general:
+        lengths = {service: sorted({len(prefix) for prefix in stems}) for service, stems in prefixes.items()}
+        budget = _MAX_COMPARISONS
+        for action, position in first.items():
+            covering = None
+            if action.service in prefixes:
+                covering = _by_prefix(action, position, prefixes[action.service], lengths[action.service])
+            if covering is None and general and budget > 0 and not _is_wild(action):
+                for place in general:
+                    other_action = actions[place]
+                    budget -= len(action.name) * len(other_action.name)
+                    if _covers(other_action, action):
+                        covering = place
+                        break
+                    if budget <= 0:
+                        break
+            if covering is not None:
+                found.append((position, covering))
+    found.sort()
+    return found
+
+
+def _is_wild(action: ActionPattern) -> bool:
+    service, name = action
+    return "*" in name or "?" in name or "*" in service or "?" in service
+
+
+def _covering(first: dict[ActionPattern, int]) -> tuple[dict[str, dict[str, int]], list[int], int | None]:
+    """Sort out the patterns: prefixes by service, any others, and the one that is `*`."""
     prefixes: dict[str, dict[str, int]] = {}
     general: list[int] = []
+    everything = None
     for action, position in first.items():
         service, name = action
         if "*" not in name and "?" not in name and "*" not in service and "?" not in service:
             continue
-        if "*" in service or "?" in service:
-            if name == "*" and service == "*":
-                return [*found, *((place, position) for place in first.values() if place != position)]
-            general.append(position)
-        elif name.endswith("*") and "*" not in name[:-1] and "?" not in name:
+        if service == "*" and name == "*":
+            everything = position
+        elif name.endswith("*") and not _is_wild(ActionPattern(service, name[:-1])):
             prefixes.setdefault(service, {})[name[:-1]] = position
         else:
             general.append(position)
-    if not prefixes and not general:
-        return found
-    budget = _MAX_COMPARISONS
-    for action, position in first.items():
-        service, name = action
-        by_prefix = prefixes.get(service)
-        covering = None
-        if by_prefix is not None:
-            stem = name[:-1] if by_prefix.get(name[:-1]) == position else name
-            lengths = sorted({len(prefix) for prefix in by_prefix}) if len(by_prefix) > 1 else None
-            if lengths is None:
-                prefix, place = next(iter(by_prefix.items()))
-                covering = place if place != position and stem.startswith(prefix) else None
-            else:
-                for length in lengths:
-                    if length > len(stem):
-                        break
-                    place = by_prefix.get(stem[:length], position)
-                    if place != position:
-                        covering = place
-                        break
-        if covering is None and general and "*" not in name and "?" not in name and "*" not in service:
-            for place in general:
-                budget -= 1
-                if budget < 0:
-                    break
-                other_action = actions[place]
-                if matches_literally(other_action.service, service) and matches_literally(other_action.name, name):
-                    covering = place
-                    break
-        if covering is not None:
-            found.append((position, covering))
-    return sorted(found)
+    return prefixes, general, everything
+
+
+def _by_prefix(action: ActionPattern, position: int, prefixes: dict[str, int], lengths: list[int]) -> int | None:
+    """Return the place of the shortest prefix, other than that at *position*, that covers *action*."""
+    name = action.name
+    for length in lengths:
+        if length > len(name):
+            break
+        found = prefixes.get(name[:length])
+        if found is not None and found != position:
+            return found
+    return None
+
+
+def _covers(pattern: ActionPattern, action: ActionPattern) -> bool:
+    return matches_literally(pattern.service, action.service) and matches_literally(pattern.name, action.name)
