@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything that led to a decision: statements that apply, keys that were missing. Not on the hot path.
+
+cdef void note_pattern_keys(Eval *e, const Pattern *pattern) noexcept nogil:
+    # Ask for each variable of a pattern, so that e.missing learns of those without a value.
+    cdef Value value
+    cdef uint32_t i
+    if pattern.kind != PATTERN_TEMPLATE:
+        return
+    for i in range(pattern.piece_count):
+        if e.image.pieces[pattern.text + i].key != IMAGE_NONE:
+            key_value(e, e.image.pieces[pattern.text + i].key, &value)
+
+
+cdef void note_resource_keys(Eval *e, const Rule *rule) noexcept nogil:
+    cdef const ResourceSet *resources
+    cdef uint32_t i
+    if rule.flags & RULE_RESOURCE_ANY:
+        return
+    if rule.flags & RULE_RESOURCE_ONE:
+        note_pattern_keys(e, &e.image.patterns[rule.resources])
+        return
+    resources = &e.image.resource_sets[rule.resources]
+    for i in range(resources.count):
+        note_pattern_keys(e, &e.image.patterns[resources.patterns + i])
+
+
+cdef void note_block_keys(Eval *e, const Rule *rule) noexcept nogil:
+    cdef const Block *block
+    cdef const Test *test
+    cdef Value value
+    cdef uint32_t i
+    cdef uint32_t k
+    if rule.block == IMAGE_NONE:
+        return
+    block = &e.image.blocks[rule.block]
+    for i in range(block.count):
+        test = &e.image.tests[block.tests + i]
+        key_value(e, test.key, &value)
+        if test.value_type == VALUE_STRING or test.value_type == VALUE_BOOL or test.value_type == VALUE_ARN:
+            for k in range(test.value_count):
+                note_pattern_keys(e, &e.image.patterns[test.values + k])
+
+
+cdef bint rule_applies_noting(Eval *e, const Rule *rule, bint must_grant) noexcept nogil:
+    # Whether a rule applies, like rule_denies and rule_allows, but with every key that it asks for noted.
+    cdef bint deny = rule.flags & RULE_DENY != 0
+    cdef uint32_t names
+    if not rule_has_action(e, rule):
+        return False
+    if rule.flags & RULE_PRINCIPAL:
+        names = rule_names(e, rule)
+        if not deny:
+            names &= NAMES_CALLER | NAMES_PARENT | NAMES_ACCOUNT
+            if must_grant and e.caller == CALLER_ANONYMOUS:
+                names = 0
+        if names == 0:
+            return False
+    if rule.flags & RULE_NOT_PRINCIPAL and rule_exempts(e, rule):
+        return False
+    note_resource_keys(e, rule)
+    if not rule_has_resource(e, rule):
+        return False
+    note_block_keys(e, rule)
+    return block_holds(e, rule.block, deny)
+
+
+cdef int explain_set(Eval *e, uint32_t number, object layer, bint must_grant, set matches) except -1:
+    cdef const PolicySet *policies
+    cdef const uint32_t *ref
+    cdef Span span
+    cdef uint32_t i
+    if number == IMAGE_NONE:
+        return 0
+    policies = &e.image.sets[number]
+    set_span(e, policies, &span)
+    ref = span.start
+    while ref != span.end:
+        if rule_applies_noting(e, &e.image.rules[ref[0]], must_grant):
+            matches.add(statement_match(e.image, &e.image.rules[ref[0]], layer))
+        ref += 1
+    for i in range(policies.any_count):
+        if rule_applies_noting(e, &e.image.rules[e.image.refs[policies.any + i]], must_grant):
+            matches.add(statement_match(e.image, &e.image.rules[e.image.refs[policies.any + i]], layer))
+    return 0
+
+
+cdef str image_str(const ImageView *image, uint32_t offset, uint32_t length):
+    return (<const char *>image.strings)[offset:offset + length].decode("utf-8", "replace")
+
+
+cdef object statement_match(const ImageView *image, const Rule *rule, object layer):
+    cdef const StatementName *statement = &image.statement_names[rule.statement]
+    cdef const PolicyName *policy = &image.policy_names[statement.policy]
+    return StatementMatch(
+        layer,
+        image_str(image, policy.name, policy.name_len),
+        image_str(image, statement.sid, statement.sid_len),
+        statement.index,
+        "Deny" if rule.flags & RULE_DENY else "Allow",
+    )
+
+
+cdef tuple explain_layers(Eval *e, const Layers *layers):
+    # Statements that apply and missing keys, both sorted, over every layer that applies to the caller.
+    cdef uint64_t count = e.image.counts[SECTION_KEYS]
+    cdef bytearray missing = bytearray(count + 1)
+    cdef uint8_t[::1] view = missing
+    matches = set()
+    e.missing = &view[0]
+    explain_set(e, layers.service_control, PolicyLayer.SERVICE_CONTROL, False, matches)
+    explain_set(e, layers.resource_control, PolicyLayer.RESOURCE_CONTROL, False, matches)
+    explain_set(e, layers.resource, PolicyLayer.RESOURCE, layers.must_grant, matches)
+    explain_set(e, layers.identity, PolicyLayer.IDENTITY, False, matches)
+    explain_set(e, layers.boundary, PolicyLayer.PERMISSIONS_BOUNDARY, False, matches)
+    if layers.has_session:
+        explain_set(e, layers.session, PolicyLayer.SESSION, False, matches)
+    e.missing = NULL
+    keys = [image_str(e.image, e.image.keys[i].name, e.image.keys[i].name_len) for i in range(count) if missing[i]]
+    return tuple(sorted(matches)), tuple(sorted(keys))

@@ -1,0 +1,660 @@
+# SPDX-License-Identifier: Apache-2.0
+# Loading an image: copied into memory that nobody can change any more, and proved sound once, so
+# that nothing behind this file checks an offset again.
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <sys/mman.h>
+    #include <sys/stat.h>
+    #include <unistd.h>
+    #ifndef MFD_ALLOW_SEALING
+    #define MFD_CLOEXEC 1U
+    #define MFD_ALLOW_SEALING 2U
+    #endif
+    #ifndef F_ADD_SEALS
+    #define F_ADD_SEALS 1033
+    #endif
+    #define ALL_SEALS 0xF  /* seal, shrink, grow, write */
+    """
+    int MFD_CLOEXEC, MFD_ALLOW_SEALING, F_ADD_SEALS, ALL_SEALS
+    int PROT_READ, MAP_SHARED, EINTR
+    void *MAP_FAILED
+    int errno
+    int memfd_create(const char *name, unsigned int flags) nogil
+    int fcntl(int fd, int command, int value) nogil
+    int ftruncate(int fd, int64_t length) nogil
+    int close(int fd) nogil
+    ssize_t write(int fd, const void *data, size_t count) nogil
+    ssize_t read(int fd, void *data, size_t count) nogil
+    void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset) nogil
+    int munmap(void *address, size_t length) nogil
+
+from zlib import crc32
+from hashlib import sha256
+
+from sidecar.model.errors import ImageError
+
+cdef enum:
+    IMAGE_NONE = 0xFFFFFFFF
+    IMAGE_MAX_BYTES = 0x7FFFFFFF
+    COPY_CHUNK = 1 << 18
+
+
+# Where everything in an image stands. Immutable once bound; shared by all threads.
+cdef struct ImageView:
+    const uint8_t *base
+    const ImageHeader *header
+    uint64_t size
+    uint64_t counts[SECTION_COUNT]
+    uint32_t principal_mask
+    uint32_t account_mask
+    uint32_t service_mask
+    uint32_t action_mask
+    uint32_t key_mask
+    uint32_t resource_policy_mask
+    uint32_t wildcard_policy_mask
+    uint32_t role_trust_mask
+    # Services whose actions or resources have rules of their own.
+    uint32_t iam_service
+    uint32_t sts_service
+    uint32_t kms_service
+    uint8_t revision[64]  # SHA-256 of the image in hex
+    const uint8_t *strings
+    const Principal *principals
+    const uint32_t *principal_table
+    const Account *accounts
+    const uint32_t *account_table
+    const uint32_t *levels
+    const PolicySet *sets
+    const uint16_t *set_services
+    const uint16_t *set_denies
+    const uint32_t *set_starts
+    const uint32_t *refs
+    const Rule *rules
+    const Service *services
+    const uint32_t *service_table
+    const Action *actions
+    const uint32_t *action_table
+    const ActionSet *action_sets
+    const uint64_t *action_words
+    const WideSet *wide_sets
+    const WideService *wide_services
+    const ResourceSet *resource_sets
+    const Pattern *patterns
+    const Piece *pieces
+    const Block *blocks
+    const Test *tests
+    const Instant *instants
+    const Network *networks
+    const Key *keys
+    const uint32_t *key_table
+    const Tag *tags
+    const PrincipalEntry *principal_entries
+    const ResourcePolicy *resource_policies
+    const uint32_t *resource_policy_table
+    const ResourcePolicy *wildcard_policies
+    const uint32_t *wildcard_policy_table
+    const uint32_t *wildcard_lengths
+    const RoleTrust *role_trusts
+    const uint32_t *role_trust_table
+    const PolicyName *policy_names
+    const StatementName *statement_names
+    const uint32_t *session_sets
+
+
+cdef inline uint32_t table_find(
+    const ImageView *image,
+    const uint32_t *slots,
+    uint32_t mask,
+    const void *records,
+    uint32_t stride,
+    const uint8_t *text,
+    uint32_t length,
+) noexcept nogil:
+    # The record whose text is exactly this, or IMAGE_NONE. Records of tables begin with offset and length.
+    cdef uint32_t slot = hash_text(text, length) & mask
+    cdef uint32_t number
+    cdef const uint32_t *record
+    while True:
+        number = slots[slot]
+        if number == 0:
+            return IMAGE_NONE
+        record = <const uint32_t *>(<const uint8_t *>records + <size_t>(number - 1) * stride)
+        if record[1] == length and memcmp(image.strings + record[0], text, length) == 0:
+            return number - 1
+        slot = (slot + 1) & mask
+
+
+cdef void image_bind(ImageView *view, const uint8_t *base, uint64_t size) noexcept nogil:
+    # Point into an image whose section table was checked.
+    cdef const ImageSection *sections = <const ImageSection *>(base + sizeof(ImageHeader))
+    cdef uint32_t i
+    view.base = base
+    view.size = size
+    view.header = <const ImageHeader *>base
+    for i in range(SECTION_COUNT):
+        view.counts[i] = sections[i].count
+    view.strings = <const uint8_t *>(base + sections[SECTION_STRINGS].offset)
+    view.principals = <const Principal *>(base + sections[SECTION_PRINCIPALS].offset)
+    view.principal_table = <const uint32_t *>(base + sections[SECTION_PRINCIPAL_TABLE].offset)
+    view.accounts = <const Account *>(base + sections[SECTION_ACCOUNTS].offset)
+    view.account_table = <const uint32_t *>(base + sections[SECTION_ACCOUNT_TABLE].offset)
+    view.levels = <const uint32_t *>(base + sections[SECTION_LEVELS].offset)
+    view.sets = <const PolicySet *>(base + sections[SECTION_SETS].offset)
+    view.set_services = <const uint16_t *>(base + sections[SECTION_SET_SERVICES].offset)
+    view.set_denies = <const uint16_t *>(base + sections[SECTION_SET_DENIES].offset)
+    view.set_starts = <const uint32_t *>(base + sections[SECTION_SET_STARTS].offset)
+    view.refs = <const uint32_t *>(base + sections[SECTION_REFS].offset)
+    view.rules = <const Rule *>(base + sections[SECTION_RULES].offset)
+    view.services = <const Service *>(base + sections[SECTION_SERVICES].offset)
+    view.service_table = <const uint32_t *>(base + sections[SECTION_SERVICE_TABLE].offset)
+    view.actions = <const Action *>(base + sections[SECTION_ACTIONS].offset)
+    view.action_table = <const uint32_t *>(base + sections[SECTION_ACTION_TABLE].offset)
+    view.action_sets = <const ActionSet *>(base + sections[SECTION_ACTION_SETS].offset)
+    view.action_words = <const uint64_t *>(base + sections[SECTION_ACTION_WORDS].offset)
+    view.wide_sets = <const WideSet *>(base + sections[SECTION_WIDE_SETS].offset)
+    view.wide_services = <const WideService *>(base + sections[SECTION_WIDE_SERVICES].offset)
+    view.resource_sets = <const ResourceSet *>(base + sections[SECTION_RESOURCE_SETS].offset)
+    view.patterns = <const Pattern *>(base + sections[SECTION_PATTERNS].offset)
+    view.pieces = <const Piece *>(base + sections[SECTION_PIECES].offset)
+    view.blocks = <const Block *>(base + sections[SECTION_BLOCKS].offset)
+    view.tests = <const Test *>(base + sections[SECTION_TESTS].offset)
+    view.instants = <const Instant *>(base + sections[SECTION_INSTANTS].offset)
+    view.networks = <const Network *>(base + sections[SECTION_NETWORKS].offset)
+    view.keys = <const Key *>(base + sections[SECTION_KEYS].offset)
+    view.key_table = <const uint32_t *>(base + sections[SECTION_KEY_TABLE].offset)
+    view.tags = <const Tag *>(base + sections[SECTION_TAGS].offset)
+    view.principal_entries = <const PrincipalEntry *>(base + sections[SECTION_PRINCIPAL_ENTRIES].offset)
+    view.resource_policies = <const ResourcePolicy *>(base + sections[SECTION_RESOURCE_POLICIES].offset)
+    view.resource_policy_table = <const uint32_t *>(base + sections[SECTION_RESOURCE_POLICY_TABLE].offset)
+    view.wildcard_policies = <const ResourcePolicy *>(base + sections[SECTION_WILDCARD_POLICIES].offset)
+    view.wildcard_policy_table = <const uint32_t *>(base + sections[SECTION_WILDCARD_POLICY_TABLE].offset)
+    view.wildcard_lengths = <const uint32_t *>(base + sections[SECTION_WILDCARD_LENGTHS].offset)
+    view.role_trusts = <const RoleTrust *>(base + sections[SECTION_ROLE_TRUSTS].offset)
+    view.role_trust_table = <const uint32_t *>(base + sections[SECTION_ROLE_TRUST_TABLE].offset)
+    view.policy_names = <const PolicyName *>(base + sections[SECTION_POLICY_NAMES].offset)
+    view.statement_names = <const StatementName *>(base + sections[SECTION_STATEMENT_NAMES].offset)
+    view.session_sets = <const uint32_t *>(base + sections[SECTION_SESSION_SETS].offset)
+    view.principal_mask = <uint32_t>view.counts[SECTION_PRINCIPAL_TABLE] - 1
+    view.account_mask = <uint32_t>view.counts[SECTION_ACCOUNT_TABLE] - 1
+    view.service_mask = <uint32_t>view.counts[SECTION_SERVICE_TABLE] - 1
+    view.action_mask = <uint32_t>view.counts[SECTION_ACTION_TABLE] - 1
+    view.key_mask = <uint32_t>view.counts[SECTION_KEY_TABLE] - 1
+    view.resource_policy_mask = <uint32_t>view.counts[SECTION_RESOURCE_POLICY_TABLE] - 1
+    view.wildcard_policy_mask = <uint32_t>view.counts[SECTION_WILDCARD_POLICY_TABLE] - 1
+    view.role_trust_mask = <uint32_t>view.counts[SECTION_ROLE_TRUST_TABLE] - 1
+
+
+cdef inline uint32_t service_find(const ImageView *image, const uint8_t *text, uint32_t length) noexcept nogil:
+    return table_find(image, image.service_table, image.service_mask, image.services, sizeof(Service), text, length)
+
+
+# Proof that an image is sound. Each function returns NULL or what is wrong.
+
+cdef const char *sections_unsound(const uint8_t *base, uint64_t size) noexcept nogil:
+    cdef const ImageHeader *header = <const ImageHeader *>base
+    cdef const ImageSection *sections = <const ImageSection *>(base + sizeof(ImageHeader))
+    cdef uint64_t table_end = sizeof(ImageHeader) + SECTION_COUNT * sizeof(ImageSection)
+    cdef uint32_t i
+    if size < table_end:
+        return "it is shorter than its header"
+    if header.magic != IMAGE_MAGIC:
+        return "it does not begin like an image"
+    if header.format_version != IMAGE_FORMAT_VERSION or header.section_count != SECTION_COUNT:
+        return "it is of another format version"
+    if header.total_size != size:
+        return "its length is not what its header says"
+    for i in range(SECTION_COUNT):
+        if sections[i].kind != i or sections[i].record_size != RECORD_SIZES[i]:
+            return "its section table is of another format"
+        if sections[i].offset % IMAGE_ALIGNMENT or sections[i].offset < table_end or sections[i].offset > size:
+            return "a section stands outside of it"
+        if sections[i].count > (size - sections[i].offset) / sections[i].record_size or sections[i].count > 0x7FFFFFFF:
+            return "a section ends outside of it"
+    return NULL
+
+
+cdef inline bint run_outside(const ImageView *v, uint32_t section, uint64_t first, uint64_t count) noexcept nogil:
+    return first + count > v.counts[section]
+
+
+cdef inline bint text_outside(const ImageView *v, uint32_t offset, uint32_t length) noexcept nogil:
+    return <uint64_t>offset + length > v.counts[SECTION_STRINGS]
+
+
+cdef inline bint index_outside(const ImageView *v, uint32_t section, uint32_t index) noexcept nogil:
+    return index >= v.counts[section]
+
+
+cdef inline bint option_outside(const ImageView *v, uint32_t section, uint32_t index) noexcept nogil:
+    return index != IMAGE_NONE and index >= v.counts[section]
+
+
+cdef bint table_unsound(const ImageView *v, uint32_t table, const uint32_t *slots, uint32_t records) noexcept nogil:
+    # A table has a power of two of slots, names records that exist, and has a free slot where searches end.
+    cdef uint64_t size = v.counts[table]
+    cdef uint64_t i
+    cdef uint64_t used = 0
+    if size == 0 or size & (size - 1):
+        return True
+    for i in range(size):
+        if slots[i]:
+            used += 1
+            if slots[i] > v.counts[records]:
+                return True
+    return used >= size
+
+
+cdef const char *parties_unsound(const ImageView *v) noexcept nogil:
+    cdef uint64_t i
+    cdef const Principal *p
+    cdef const Account *a
+    cdef const PrincipalEntry *e
+    cdef const ImageHeader *h = v.header
+    if text_outside(v, h.organization, h.organization_len) or option_outside(v, SECTION_ACCOUNTS, h.only_account):
+        return "its header points outside of it"
+    for i in range(v.counts[SECTION_PRINCIPALS]):
+        p = &v.principals[i]
+        if (
+            text_outside(v, p.key, p.key_len)
+            or text_outside(v, p.arn, p.arn_len)
+            or text_outside(v, p.name, p.name_len)
+            or text_outside(v, p.unique_id, p.unique_id_len)
+            or p.unique_id_len > 256
+            or index_outside(v, SECTION_ACCOUNTS, p.account)
+            or index_outside(v, SECTION_SETS, p.identity)
+            or option_outside(v, SECTION_SETS, p.boundary)
+            or option_outside(v, SECTION_PRINCIPALS, p.parent)
+            or run_outside(v, SECTION_TAGS, p.tags, p.tag_count)
+            or p.kind < CALLER_USER
+            or p.kind > CALLER_FEDERATED_USER
+        ):
+            return "a principal is damaged"
+    for i in range(v.counts[SECTION_TAGS]):
+        if index_outside(v, SECTION_KEYS, v.tags[i].key) or text_outside(v, v.tags[i].text, v.tags[i].len):
+            return "a tag is damaged"
+    for i in range(v.counts[SECTION_ACCOUNTS]):
+        a = &v.accounts[i]
+        if (
+            text_outside(v, a.id, a.id_len)
+            or a.id_len > 64
+            or text_outside(v, a.partition, a.partition_len)
+            or text_outside(v, a.path, a.path_len)
+            or run_outside(v, SECTION_LEVELS, a.levels, a.level_count)
+            or option_outside(v, SECTION_SETS, a.service_control)
+            or option_outside(v, SECTION_SETS, a.resource_control)
+        ):
+            return "an account is damaged"
+    for i in range(v.counts[SECTION_LEVELS]):
+        if index_outside(v, SECTION_SETS, v.levels[i]):
+            return "a control level is damaged"
+    for i in range(v.counts[SECTION_PRINCIPAL_ENTRIES]):
+        e = &v.principal_entries[i]
+        if (
+            e.kind > ENTRY_SERVICE
+            or text_outside(v, e.text, e.len)
+            or (e.kind == ENTRY_ACCOUNT and index_outside(v, SECTION_ACCOUNTS, e.ref))
+            or ((e.kind == ENTRY_PRINCIPAL or e.kind == ENTRY_SESSION) and index_outside(v, SECTION_PRINCIPALS, e.ref))
+        ):
+            return "a principal of a statement is damaged"
+    return NULL
+
+
+cdef const char *sets_unsound(const ImageView *v) noexcept nogil:
+    # The rules of a set that deny stand first, which the core relies on.
+    cdef uint64_t i
+    cdef uint32_t k
+    cdef uint32_t r
+    cdef uint32_t start
+    cdef uint32_t end
+    cdef uint32_t denies
+    cdef const PolicySet *s
+    if v.counts[SECTION_SET_SERVICES] != v.counts[SECTION_SET_DENIES]:
+        return "its policy sets are damaged"
+    for i in range(v.counts[SECTION_REFS]):
+        if index_outside(v, SECTION_RULES, v.refs[i]):
+            return "a rule reference points outside of it"
+    for i in range(v.counts[SECTION_SETS]):
+        s = &v.sets[i]
+        if (
+            run_outside(v, SECTION_SET_SERVICES, s.services, s.service_count)
+            or run_outside(v, SECTION_SET_STARTS, s.starts, <uint64_t>s.service_count + 1)
+            or run_outside(v, SECTION_REFS, s.any, s.any_count)
+            or s.any_denies > s.any_count
+        ):
+            return "a policy set is damaged"
+        for r in range(s.any_count):
+            if (v.rules[v.refs[s.any + r]].flags & RULE_DENY != 0) != (r < s.any_denies):
+                return "a policy set is out of order"
+        for k in range(s.service_count):
+            start = v.set_starts[s.starts + k]
+            end = v.set_starts[s.starts + k + 1]
+            denies = v.set_denies[s.services + k]
+            if (
+                start > end
+                or end > v.counts[SECTION_REFS]
+                or denies > end - start
+                or index_outside(v, SECTION_SERVICES, v.set_services[s.services + k])
+                or (k and v.set_services[s.services + k - 1] >= v.set_services[s.services + k])
+            ):
+                return "a policy set is damaged"
+            for r in range(start, end):
+                if (v.rules[v.refs[r]].flags & RULE_DENY != 0) != (r - start < denies):
+                    return "a policy set is out of order"
+        if s.flags & SET_HAS_DENY == 0:
+            if s.any_denies:
+                return "a policy set hides a denial"
+            for k in range(s.service_count):
+                if v.set_denies[s.services + k]:
+                    return "a policy set hides a denial"
+    if v.counts[SECTION_SESSION_SETS] > 1:
+        return "it has more than one set of session policies"
+    for i in range(v.counts[SECTION_SESSION_SETS]):
+        if index_outside(v, SECTION_SETS, v.session_sets[i]):
+            return "its session policies are damaged"
+    return NULL
+
+
+cdef const char *rules_unsound(const ImageView *v) noexcept nogil:
+    cdef uint64_t i
+    cdef const Rule *r
+    cdef uint32_t how
+    for i in range(v.counts[SECTION_RULES]):
+        r = &v.rules[i]
+        how = r.flags & (RULE_ACTION_ALL | RULE_ACTION_ONE | RULE_ACTION_SET | RULE_ACTION_WIDE)
+        if (
+            index_outside(v, SECTION_STATEMENT_NAMES, r.statement)
+            or how == 0
+            or how & (how - 1)
+            or (how == RULE_ACTION_ONE and r.actions == IMAGE_NONE)
+            or (how == RULE_ACTION_SET and index_outside(v, SECTION_ACTION_SETS, r.actions))
+            or (how == RULE_ACTION_WIDE and index_outside(v, SECTION_WIDE_SETS, r.actions))
+            or option_outside(v, SECTION_BLOCKS, r.block)
+            or run_outside(v, SECTION_PRINCIPAL_ENTRIES, r.principals, r.principal_count)
+        ):
+            return "a rule is damaged"
+        if r.flags & RULE_RESOURCE_ANY:
+            continue
+        if r.flags & RULE_RESOURCE_ONE:
+            if index_outside(v, SECTION_PATTERNS, r.resources):
+                return "a rule is damaged"
+        elif index_outside(v, SECTION_RESOURCE_SETS, r.resources):
+            return "a rule is damaged"
+    for i in range(v.counts[SECTION_RESOURCE_SETS]):
+        if run_outside(v, SECTION_PATTERNS, v.resource_sets[i].patterns, v.resource_sets[i].count):
+            return "a resource set is damaged"
+    for i in range(v.counts[SECTION_STATEMENT_NAMES]):
+        if index_outside(v, SECTION_POLICY_NAMES, v.statement_names[i].policy) or text_outside(
+            v, v.statement_names[i].sid, v.statement_names[i].sid_len
+        ):
+            return "a statement is damaged"
+    for i in range(v.counts[SECTION_POLICY_NAMES]):
+        if text_outside(v, v.policy_names[i].name, v.policy_names[i].name_len):
+            return "the name of a policy is damaged"
+    return NULL
+
+
+cdef const char *actions_unsound(const ImageView *v) noexcept nogil:
+    cdef uint64_t i
+    cdef const ActionSet *s
+    cdef const WideSet *w
+    for i in range(v.counts[SECTION_SERVICES]):
+        if text_outside(v, v.services[i].name, v.services[i].name_len):
+            return "a service is damaged"
+    for i in range(v.counts[SECTION_ACTIONS]):
+        if (
+            text_outside(v, v.actions[i].name, v.actions[i].name_len)
+            or index_outside(v, SECTION_SERVICES, v.actions[i].service)
+            or v.actions[i].number == IMAGE_NONE
+        ):
+            return "an action is damaged"
+    for i in range(v.counts[SECTION_ACTION_SETS]):
+        s = &v.action_sets[i]
+        if run_outside(v, SECTION_ACTION_WORDS, s.words, s.word_count) or run_outside(
+            v, SECTION_PATTERNS, s.globs, s.glob_count
+        ):
+            return "an action set is damaged"
+    for i in range(v.counts[SECTION_WIDE_SETS]):
+        w = &v.wide_sets[i]
+        if run_outside(v, SECTION_WIDE_SERVICES, w.services, w.service_count) or run_outside(
+            v, SECTION_PATTERNS, w.globs, w.glob_count
+        ):
+            return "an action set is damaged"
+    for i in range(v.counts[SECTION_WIDE_SERVICES]):
+        if index_outside(v, SECTION_SERVICES, v.wide_services[i].service) or option_outside(
+            v, SECTION_ACTION_SETS, v.wide_services[i].actions
+        ):
+            return "an action set is damaged"
+    return NULL
+
+
+cdef const char *conditions_unsound(const ImageView *v) noexcept nogil:
+    cdef uint64_t i
+    cdef const Test *t
+    cdef const Pattern *p
+    cdef uint32_t section
+    for i in range(v.counts[SECTION_PATTERNS]):
+        p = &v.patterns[i]
+        if p.kind < PATTERN_ANY or p.kind > PATTERN_TEMPLATE:
+            return "a pattern is damaged"
+        if p.kind == PATTERN_TEMPLATE:
+            if run_outside(v, SECTION_PIECES, p.text, p.piece_count):
+                return "a pattern is damaged"
+        elif text_outside(v, p.text, p.len) or p.literal > p.len:
+            return "a pattern is damaged"
+    for i in range(v.counts[SECTION_PIECES]):
+        if option_outside(v, SECTION_KEYS, v.pieces[i].key) or text_outside(v, v.pieces[i].text, v.pieces[i].len):
+            return "a policy variable is damaged"
+    for i in range(v.counts[SECTION_BLOCKS]):
+        if run_outside(v, SECTION_TESTS, v.blocks[i].tests, v.blocks[i].count):
+            return "a condition block is damaged"
+    for i in range(v.counts[SECTION_TESTS]):
+        t = &v.tests[i]
+        if t.value_type < VALUE_STRING or t.value_type > VALUE_NULL or t.qualifier > QUALIFIER_ANY:
+            return "a condition is damaged"
+        if t.value_type == VALUE_NUMERIC or t.value_type == VALUE_DATE:
+            section = SECTION_INSTANTS
+        elif t.value_type == VALUE_IP:
+            section = SECTION_NETWORKS
+        else:
+            section = SECTION_PATTERNS
+        if index_outside(v, SECTION_KEYS, t.key) or run_outside(v, section, t.values, t.value_count):
+            return "a condition is damaged"
+    for i in range(v.counts[SECTION_INSTANTS]):
+        if v.instants[i].nanos >= 1000000000:
+            return "a number is damaged"
+    for i in range(v.counts[SECTION_NETWORKS]):
+        if not (
+            (v.networks[i].family == 4 and v.networks[i].prefix <= 32)
+            or (v.networks[i].family == 6 and v.networks[i].prefix <= 128)
+        ):
+            return "a network is damaged"
+    for i in range(v.counts[SECTION_KEYS]):
+        if text_outside(v, v.keys[i].name, v.keys[i].name_len):
+            return "a condition key is damaged"
+    return NULL
+
+
+cdef const char *resources_unsound(const ImageView *v) noexcept nogil:
+    cdef uint64_t i
+    cdef const ResourcePolicy *p
+    for i in range(v.counts[SECTION_RESOURCE_POLICIES] + v.counts[SECTION_WILDCARD_POLICIES]):
+        if i < v.counts[SECTION_RESOURCE_POLICIES]:
+            p = &v.resource_policies[i]
+        else:
+            p = &v.wildcard_policies[i - v.counts[SECTION_RESOURCE_POLICIES]]
+        if (
+            text_outside(v, p.arn, p.arn_len)
+            or index_outside(v, SECTION_SETS, p.set)
+            or index_outside(v, SECTION_ACCOUNTS, p.account)
+        ):
+            return "a resource policy is damaged"
+    for i in range(v.counts[SECTION_ROLE_TRUSTS]):
+        if text_outside(v, v.role_trusts[i].arn, v.role_trusts[i].arn_len) or index_outside(
+            v, SECTION_SETS, v.role_trusts[i].set
+        ):
+            return "a trust policy is damaged"
+    for i in range(1, v.counts[SECTION_WILDCARD_LENGTHS]):
+        if v.wildcard_lengths[i - 1] <= v.wildcard_lengths[i]:
+            return "its wildcard policies are out of order"
+    return NULL
+
+
+cdef const char *tables_unsound(const ImageView *v) noexcept nogil:
+    if (
+        table_unsound(v, SECTION_PRINCIPAL_TABLE, v.principal_table, SECTION_PRINCIPALS)
+        or table_unsound(v, SECTION_ACCOUNT_TABLE, v.account_table, SECTION_ACCOUNTS)
+        or table_unsound(v, SECTION_SERVICE_TABLE, v.service_table, SECTION_SERVICES)
+        or table_unsound(v, SECTION_ACTION_TABLE, v.action_table, SECTION_ACTIONS)
+        or table_unsound(v, SECTION_KEY_TABLE, v.key_table, SECTION_KEYS)
+        or table_unsound(v, SECTION_RESOURCE_POLICY_TABLE, v.resource_policy_table, SECTION_RESOURCE_POLICIES)
+        or table_unsound(v, SECTION_WILDCARD_POLICY_TABLE, v.wildcard_policy_table, SECTION_WILDCARD_POLICIES)
+        or table_unsound(v, SECTION_ROLE_TRUST_TABLE, v.role_trust_table, SECTION_ROLE_TRUSTS)
+    ):
+        return "one of its tables is damaged"
+    return NULL
+
+
+cdef const char *image_unsound(const ImageView *v) noexcept nogil:
+    # Tables last: their records' texts must have been checked.
+    cdef const char *wrong = parties_unsound(v)
+    if wrong == NULL:
+        wrong = rules_unsound(v)
+    if wrong == NULL:
+        wrong = actions_unsound(v)
+    if wrong == NULL:
+        wrong = conditions_unsound(v)
+    if wrong == NULL:
+        wrong = resources_unsound(v)
+    if wrong == NULL:
+        wrong = sets_unsound(v)
+    if wrong == NULL:
+        wrong = tables_unsound(v)
+    return wrong
+
+
+cdef int sealed_copy(int source, const uint8_t *data, uint64_t size) noexcept nogil:
+    # A descriptor of anonymous memory with the bytes, sealed against every change; -1 on failure. Reads *source* from where
+    # it stands when it is not -1, else copies *data*.
+    cdef int fd = memfd_create(b"iam-sidecar-image", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    cdef uint8_t chunk[COPY_CHUNK]
+    cdef uint64_t done = 0
+    cdef ssize_t got
+    cdef ssize_t put
+    cdef uint64_t want
+    if fd < 0:
+        return -1
+    while done < size:
+        want = size - done if size - done < COPY_CHUNK else COPY_CHUNK
+        if source >= 0:
+            got = read(source, chunk, want)
+            if got < 0 and errno == EINTR:
+                continue
+            if got <= 0:
+                close(fd)
+                return -1
+            put = write(fd, chunk, got)
+        else:
+            got = <ssize_t>want
+            put = write(fd, data + done, want)
+        if put != got:
+            close(fd)
+            return -1
+        done += got
+    if fcntl(fd, F_ADD_SEALS, ALL_SEALS) != 0:
+        close(fd)
+        return -1
+    return fd
+
+
+cdef class Image:
+    """
+    A compiled snapshot in memory, proved sound and never changed again.
+
+    Make one with `from_bytes` or `from_fd`.
+
+    Thread-safety: immutable; any number of threads may decide from it at once.
+    """
+
+    cdef ImageView view
+    cdef void *memory
+    cdef readonly str revision
+    cdef readonly dict statistics
+
+    def __cinit__(self):
+        self.memory = NULL
+
+    def __init__(self):
+        raise TypeError("make an image with Image.from_bytes or Image.from_fd")
+
+    def __dealloc__(self):
+        if self.memory != NULL:
+            munmap(self.memory, self.view.size)
+
+    @staticmethod
+    def from_bytes(data):
+        """
+        Return the image that *data* holds; the bytes are copied.
+
+        Raises:
+            ImageError: The bytes are no image of this format, or one that is damaged.
+        """
+        cdef const uint8_t[::1] view = memoryview(data).cast("B")
+        if view.shape[0] == 0:
+            raise ImageError("the image cannot be used: it is empty")
+        return image_open(sealed_copy(-1, &view[0], view.shape[0]), view.shape[0])
+
+    @staticmethod
+    def from_fd(int fd, uint64_t size):
+        """
+        Return the image of *size* bytes that stands in the open file *fd*; the file is copied.
+
+        Raises:
+            ImageError: The file holds no image of this format, or one that is damaged.
+        """
+        if size > IMAGE_MAX_BYTES:
+            raise ImageError(f"the image cannot be used: {size} bytes are more than {IMAGE_MAX_BYTES}")
+        return image_open(sealed_copy(fd, NULL, size), size)
+
+
+cdef Image image_open(int fd, uint64_t size):
+    cdef Image image = Image.__new__(Image)
+    cdef const char *wrong
+    cdef void *memory
+    if fd < 0:
+        raise ImageError("the image cannot be used: it could not be read to its end into sealed memory")
+    memory = mmap(NULL, size if size else 1, PROT_READ, MAP_SHARED, fd, 0)
+    close(fd)
+    if memory == MAP_FAILED:
+        raise ImageError("the image cannot be used: it could not be mapped")
+    image.memory = memory
+    image.view.size = size
+    cdef const uint8_t *base = <const uint8_t *>memory
+    with nogil:
+        wrong = sections_unsound(base, size)
+    if wrong != NULL:
+        raise ImageError(f"the image cannot be used: {wrong.decode()}", help="compile it again with this version")
+    whole = <const uint8_t[:size]>base
+    if crc32(whole[sizeof(ImageHeader):]) != (<const ImageHeader *>base).checksum:
+        raise ImageError("the image cannot be used: its checksum does not match", help="it was damaged; compile it again")
+    with nogil:
+        image_bind(&image.view, base, size)
+        wrong = image_unsound(&image.view)
+    if wrong != NULL:
+        raise ImageError(f"the image cannot be used: {wrong.decode()}", help="compile it again with this version")
+    revision = sha256(whole).hexdigest()
+    hexadecimal = revision.encode()
+    memcpy(image.view.revision, <const char *>hexadecimal, 64)
+    image.revision = revision
+    image.view.iam_service = service_find(&image.view, b"iam", 3)
+    image.view.sts_service = service_find(&image.view, b"sts", 3)
+    image.view.kms_service = service_find(&image.view, b"kms", 3)
+    image.statistics = {
+        "principals": image.view.header.principals,
+        "policies": image.view.header.policies,
+        "statements": image.view.header.statements,
+        "image_bytes": size,
+    }
+    return image

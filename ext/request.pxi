@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+# One question as the caller sent it, checked, its context keys bound to those of an image.
+
+from libc.string cimport strlen, strncmp
+
+
+# One context key. Slices point into the request's buffer.
+cdef struct ContextEntry:
+    Slice name
+    uint32_t name_hash    # of the folded name
+    uint32_t key          # number in the image; IMAGE_NONE: no policy asks for it
+    uint32_t first        # of its values
+    uint32_t count
+    uint8_t multivalued
+    uint8_t overriding    # wins over every other source, reserved keys included
+    uint8_t is_null
+    uint8_t is_list
+
+
+# Confined to one call. Nothing in it is owned.
+cdef struct Request:
+    Slice principal
+    Slice action
+    Slice resource
+    Slice resource_account
+    bint has_session_token
+    bint simulation       # a federated user may be named
+    uint32_t entry_count
+    uint32_t override_count
+    uint32_t value_count
+    ContextEntry entries[MAX_CONTEXT_KEYS * 2]
+    Slice values[MAX_CONTEXT_VALUES]
+
+
+# What is wrong with a request. field NULL: nothing.
+cdef struct Fault:
+    const char *field
+    const char *message
+    Slice key             # of a context entry
+    uint32_t index        # of the request in a batch
+
+
+cdef inline bint fault_set(Fault *fault, const char *field, const char *message) noexcept nogil:
+    # Always false, so that a check can return it.
+    fault.field = field
+    fault.message = message
+    return False
+
+
+cdef inline void request_clear(Request *request) noexcept nogil:
+    # Only what is read before it is written.
+    request.principal = slice_of(NULL, 0)
+    request.action = slice_of(NULL, 0)
+    request.resource = slice_of(NULL, 0)
+    request.resource_account = slice_of(NULL, 0)
+    request.has_session_token = False
+    request.simulation = False
+    request.entry_count = 0
+    request.override_count = 0
+    request.value_count = 0
+
+
+cdef bint key_is_reserved(const uint8_t *folded, uint32_t length) noexcept nogil:
+    # Whether only the sidecar may set this key; the lists come from sidecar.model.request.
+    cdef uint32_t i
+    cdef size_t size
+    if folded[0] != 97 and folded[0] != 115:
+        return False
+    for i in range(RESERVED_PREFIXES_COUNT):
+        size = strlen(RESERVED_PREFIXES[i])
+        if size <= length and memcmp(RESERVED_PREFIXES[i], folded, size) == 0:
+            return True
+    for i in range(RESERVED_KEYS_COUNT):
+        if strlen(RESERVED_KEYS[i]) == length and memcmp(RESERVED_KEYS[i], folded, length) == 0:
+            return True
+    return False
+
+
+cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, Fault *fault) noexcept nogil:
+    cdef ContextEntry *entry = &request.entries[number]
+    cdef uint8_t folded[MAX_CONTEXT_KEY]
+    cdef uint32_t i
+    cdef Slice *value
+    fault.key = entry.name
+    if entry.name.len == 0:
+        return fault_set(fault, b"context", b"a context key is empty")
+    if entry.name.len > MAX_CONTEXT_KEY:
+        return fault_set(fault, b"context", b"a context key is too long")
+    fold_text(entry.name.data, entry.name.len, folded)
+    if not entry.overriding and key_is_reserved(folded, entry.name.len):
+        return fault_set(fault, b"context", b"the key is set by the sidecar alone")
+    entry.name_hash = hash_text(folded, entry.name.len)
+    for i in range(number):
+        if (
+            request.entries[i].name_hash == entry.name_hash
+            and request.entries[i].overriding == entry.overriding
+            and request.entries[i].name.len == entry.name.len
+            and equals_folded(request.entries[i].name.data, entry.name.data, entry.name.len)
+        ):
+            return fault_set(fault, b"context", b"the key is given twice; keys are compared without case")
+    entry.key = table_find(image, image.key_table, image.key_mask, image.keys, sizeof(Key), folded, entry.name.len)
+    if entry.key == IMAGE_NONE and memchr(entry.name.data, 0, entry.name.len) != NULL:
+        return fault_set(fault, b"context", b"a context key holds a NUL character")
+    entry.is_null = True
+    entry.is_list = entry.multivalued or entry.count != 1
+    for i in range(entry.count):
+        value = &request.values[entry.first + i]
+        if value.len > MAX_CONTEXT_VALUE:
+            return fault_set(fault, b"context", b"a value of the key is too long")
+        if value.len:
+            entry.is_null = False
+            if memchr(value.data, 0, value.len) != NULL:
+                return fault_set(fault, b"context", b"a value of the key holds a NUL character")
+    return True
+
+
+cdef bint action_valid(const Slice *action) noexcept nogil:
+    # `service:Name`, without wildcards.
+    cdef uint32_t i
+    cdef uint8_t c
+    cdef uint32_t colon = 0
+    for i in range(action.len):
+        c = action.data[i]
+        if c == 58:
+            if colon or i == 0:
+                return False
+            colon = i
+        elif not (97 <= c | 32 <= 122 or 48 <= c <= 57 or c == 45 or (colon and (c == 95 or c == 46))):
+            return False
+    return colon != 0 and colon + 1 < action.len
+
+
+cdef bint account_valid(const Slice *account) noexcept nogil:
+    cdef uint32_t i
+    if account.len != 12:
+        return False
+    for i in range(12):
+        if account.data[i] < 48 or account.data[i] > 57:
+            return False
+    return True
+
+
+cdef bint request_bind(const ImageView *image, Request *request, Fault *fault) noexcept nogil:
+    # Check the parts that need no policy and bind the context.
+    cdef uint32_t i
+    if request.principal.len > MAX_PRINCIPAL:
+        return fault_set(fault, b"principal", b"it is too long")
+    if request.action.len > MAX_ACTION or not action_valid(&request.action):
+        return fault_set(fault, b"action", b"it is not of the form `service:Action`")
+    if request.resource.len > MAX_RESOURCE:
+        return fault_set(fault, b"resource", b"it is too long")
+    if request.resource.len and memchr(request.resource.data, 0, request.resource.len) != NULL:
+        return fault_set(fault, b"resource", b"it holds a NUL character")
+    if request.resource_account.len and not account_valid(&request.resource_account):
+        return fault_set(fault, b"resource_account", b"it is not an account id of twelve digits")
+    for i in range(request.entry_count):
+        if not entry_bind(image, request, i, fault):
+            return False
+    return True

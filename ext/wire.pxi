@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+# Protobuf in and out: AuthorizeRequest read in place, AuthorizeResponse written into a buffer.
+# The messages are those of proto/sidecar/v1/authorization.proto.
+
+cdef enum:
+    WIRE_VARINT = 0
+    WIRE_FIXED64 = 1
+    WIRE_BYTES = 2
+    WIRE_FIXED32 = 5
+    # An answer without its principal: two enums, a reason, an MFA requirement, a revision.
+    ANSWER_OVERHEAD = 256
+
+
+# What is left to read of a message. Confined to one call.
+cdef struct Reader:
+    const uint8_t *here
+    const uint8_t *end
+
+
+cdef inline bint read_varint(Reader *reader, uint64_t *out) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef uint32_t shift = 0
+    cdef uint8_t byte
+    while reader.here != reader.end and shift < 70:
+        byte = reader.here[0]
+        reader.here += 1
+        if shift < 64:
+            value |= <uint64_t>(byte & 0x7F) << shift
+        if byte < 0x80:
+            out[0] = value
+            return True
+        shift += 7
+    return False
+
+
+cdef inline bint read_slice(Reader *reader, Slice *out) noexcept nogil:
+    cdef uint64_t length
+    if reader.here != reader.end and reader.here[0] < 0x80:
+        length = reader.here[0]
+        reader.here += 1
+    elif not read_varint(reader, &length):
+        return False
+    if length > <uint64_t>(reader.end - reader.here):
+        return False
+    out.data = reader.here
+    out.len = <uint32_t>length
+    reader.here += length
+    return True
+
+
+cdef inline Reader reader_of(Slice text) noexcept nogil:
+    cdef Reader reader
+    reader.here = text.data
+    reader.end = text.data + text.len
+    return reader
+
+
+cdef bint skip_field(Reader *reader, uint32_t wire_type) noexcept nogil:
+    # Step over a field that this version does not know. Groups are long gone and refused.
+    cdef uint64_t number
+    cdef Slice text
+    cdef int64_t left = reader.end - reader.here
+    if wire_type == WIRE_VARINT:
+        return read_varint(reader, &number)
+    if wire_type == WIRE_BYTES:
+        return read_slice(reader, &text)
+    if wire_type == WIRE_FIXED64 and left >= 8:
+        reader.here += 8
+        return True
+    if wire_type == WIRE_FIXED32 and left >= 4:
+        reader.here += 4
+        return True
+    return False
+
+
+cdef inline bint read_tag(Reader *reader, uint32_t *field, uint32_t *wire_type) noexcept nogil:
+    cdef uint64_t tag
+    if not read_varint(reader, &tag) or tag >> 3 == 0 or tag >> 32:
+        return False
+    field[0] = <uint32_t>(tag >> 3)
+    wire_type[0] = <uint32_t>(tag & 7)
+    return True
+
+
+cdef inline bint read_text(Reader *reader, Slice *out, const char *field, Fault *fault) noexcept nogil:
+    if not read_slice(reader, out):
+        return fault_set(fault, field, b"it does not end inside the message")
+    if not utf8_valid(out.data, out.len):
+        return fault_set(fault, field, b"it is not valid UTF-8")
+    return True
+
+
+cdef inline bint malformed(Fault *fault, const char *field) noexcept nogil:
+    return fault_set(fault, field, b"it is not a valid protobuf message")
+
+
+cdef bint read_context_value(Reader *reader, Request *request, ContextEntry *entry, Fault *fault) noexcept nogil:
+    # A ContextValue.
+    cdef uint32_t field
+    cdef uint32_t wire_type
+    cdef uint64_t number
+    while reader.here != reader.end:
+        if not read_tag(reader, &field, &wire_type):
+            return malformed(fault, b"context")
+        if field == 1 and wire_type == WIRE_BYTES:
+            if request.value_count >= MAX_CONTEXT_VALUES:
+                return fault_set(fault, b"context", b"there are more than 1024 values")
+            if not read_text(reader, &request.values[request.value_count], b"context", fault):
+                return False
+            request.value_count += 1
+            entry.count += 1
+        elif field == 2 and wire_type == WIRE_VARINT:
+            if not read_varint(reader, &number):
+                return malformed(fault, b"context")
+            entry.multivalued = number != 0
+        elif not skip_field(reader, wire_type):
+            return malformed(fault, b"context")
+    return True
+
+
+cdef bint read_context_entry(Reader *reader, Request *request, bint overriding, Fault *fault) noexcept nogil:
+    # One entry of map<string, ContextValue>. The order of key and value is free; a value given in parts is one value.
+    cdef ContextEntry *entry
+    cdef Reader inner
+    cdef Slice text
+    cdef uint32_t field
+    cdef uint32_t wire_type
+    if overriding:
+        if request.override_count >= MAX_CONTEXT_KEYS:
+            return fault_set(fault, b"override", b"there are more than 128 keys")
+        request.override_count += 1
+    elif request.entry_count - request.override_count >= MAX_CONTEXT_KEYS:
+        return fault_set(fault, b"context", b"there are more than 128 keys")
+    entry = &request.entries[request.entry_count]
+    request.entry_count += 1
+    entry.name = slice_of(NULL, 0)
+    entry.first = request.value_count
+    entry.count = 0
+    entry.multivalued = False
+    entry.overriding = overriding
+    while reader.here != reader.end:
+        if not read_tag(reader, &field, &wire_type):
+            return malformed(fault, b"context")
+        if field == 1 and wire_type == WIRE_BYTES:
+            if not read_text(reader, &entry.name, b"context", fault):
+                return False
+            fault.key = entry.name
+        elif field == 2 and wire_type == WIRE_BYTES:
+            if not read_slice(reader, &text):
+                return malformed(fault, b"context")
+            inner = reader_of(text)
+            if not read_context_value(&inner, request, entry, fault):
+                return False
+        elif not skip_field(reader, wire_type):
+            return malformed(fault, b"context")
+    return True
+
+
+cdef bint read_map_entry(Reader *reader, Request *request, bint overriding, Fault *fault) noexcept nogil:
+    cdef Slice text
+    cdef Reader inner
+    if not read_slice(reader, &text):
+        return malformed(fault, b"context")
+    inner = reader_of(text)
+    fault.key = slice_of(NULL, 0)
+    return read_context_entry(&inner, request, overriding, fault)
+
+
+cdef bint read_authorize(Reader *reader, Request *request, Fault *fault) noexcept nogil:
+    # An AuthorizeRequest. Of the two members of `caller` the last one counts, as protobuf has it.
+    cdef uint32_t field
+    cdef uint32_t wire_type
+    cdef Slice text
+    while reader.here != reader.end:
+        if not read_tag(reader, &field, &wire_type):
+            return malformed(fault, b"request")
+        if wire_type != WIRE_BYTES:
+            if not skip_field(reader, wire_type):
+                return malformed(fault, b"request")
+        elif field == 1:
+            if not read_text(reader, &request.principal, b"principal", fault):
+                return False
+            request.has_session_token = False
+        elif field == 2:
+            if not read_text(reader, &text, b"session_token", fault):
+                return False
+            request.principal = slice_of(NULL, 0)
+            request.has_session_token = True
+        elif field == 3:
+            if not read_text(reader, &request.action, b"action", fault):
+                return False
+        elif field == 4:
+            if not read_text(reader, &request.resource, b"resource", fault):
+                return False
+        elif field == 5:
+            if not read_map_entry(reader, request, False, fault):
+                return False
+        elif field == 6:
+            if not read_text(reader, &request.resource_account, b"resource_account", fault):
+                return False
+        elif not read_slice(reader, &text):
+            return malformed(fault, b"request")
+    return True
+
+
+cdef bint read_explain(Reader *reader, Request *request, Fault *fault) noexcept nogil:
+    # An ExplainRequest.
+    cdef uint32_t field
+    cdef uint32_t wire_type
+    cdef Slice text
+    cdef Reader inner
+    while reader.here != reader.end:
+        if not read_tag(reader, &field, &wire_type):
+            return malformed(fault, b"request")
+        if field == 1 and wire_type == WIRE_BYTES:
+            if not read_slice(reader, &text):
+                return malformed(fault, b"request")
+            inner = reader_of(text)
+            if not read_authorize(&inner, request, fault):
+                return False
+        elif field == 2 and wire_type == WIRE_BYTES:
+            if not read_map_entry(reader, request, True, fault):
+                return False
+        elif not skip_field(reader, wire_type):
+            return malformed(fault, b"request")
+    return True
+
+
+# Writing. Callers provide room for the longest answer.
+
+cdef inline uint8_t *write_varint(uint8_t *out, uint64_t value) noexcept nogil:
+    while value >= 0x80:
+        out[0] = <uint8_t>(value | 0x80)
+        out += 1
+        value >>= 7
+    out[0] = <uint8_t>value
+    return out + 1
+
+
+cdef inline uint8_t *write_field(uint8_t *out, uint32_t field, const void *data, uint32_t length) noexcept nogil:
+    if length == 0:
+        return out
+    out[0] = <uint8_t>(field << 3 | WIRE_BYTES)
+    out = write_varint(out + 1, length)
+    memcpy(out, data, length)
+    return out + length
+
+
+cdef inline uint8_t *write_enum(uint8_t *out, uint32_t field, uint32_t value) noexcept nogil:
+    if value == 0:
+        return out
+    out[0] = <uint8_t>(field << 3 | WIRE_VARINT)
+    return write_varint(out + 1, value)
+
+
+cdef uint8_t *write_mfa(uint8_t *out, const MfaAnswer *mfa) noexcept nogil:
+    # An MfaRequirement as field 4.
+    cdef uint8_t body[96]
+    cdef uint8_t *end = body
+    cdef uint32_t i
+    if mfa.has_max_age:
+        end[0] = 1 << 3 | WIRE_VARINT
+        end = write_varint(end + 1, mfa.max_age)
+    for i in range(4):
+        if mfa.methods >> i & 1:
+            end = write_field(end, 2, MFA_WORDS[i], <uint32_t>strlen(MFA_WORDS[i]))
+    if mfa.user_verification:
+        end = write_enum(end, 3, 1)
+    return write_field(out, 4, body, <uint32_t>(end - body))
+
+
+cdef uint8_t *write_answer(
+    uint8_t *out, const ImageView *image, const Request *request, Outcome result, const MfaAnswer *mfa
+) noexcept nogil:
+    # An AuthorizeResponse.
+    out = write_enum(out, 1, result.decision)
+    out = write_enum(out, 2, result.layer)
+    out = write_field(out, 3, REASON_WORDS[result.reason], <uint32_t>strlen(REASON_WORDS[result.reason]))
+    if mfa.needed:
+        out = write_mfa(out, mfa)
+    if image != NULL:
+        out = write_field(out, 5, image.revision, 64)
+    return write_field(out, 7, request.principal.data, request.principal.len)
+
+
+cdef uint8_t *answer_bytes(
+    const ImageView *image, Slice message, int64_t seconds, uint32_t nanos, Request *request, uint8_t *out, Fault *fault
+) noexcept nogil:
+    # AuthorizeRequest bytes to AuthorizeResponse bytes; NULL with *fault* set. *out* has room for
+    # ANSWER_OVERHEAD + MAX_PRINCIPAL. This is what every listener calls.
+    cdef Reader reader = reader_of(message)
+    cdef Eval e
+    cdef Layers layers
+    cdef MfaAnswer mfa
+    cdef Outcome result
+    request_clear(request)
+    mfa.needed = False
+    if message.len > MAX_REQUEST_BYTES:
+        fault_set(fault, b"request", b"it is longer than 65536 bytes")
+        return NULL
+    if not read_authorize(&reader, request, fault):
+        return NULL
+    if image == NULL:
+        if request.principal.len > MAX_PRINCIPAL:
+            fault_set(fault, b"principal", b"it is too long")
+            return NULL
+        return write_answer(out, image, request, implicit(LAYER_UNSPECIFIED, REASON_NO_SNAPSHOT), &mfa)
+    if not request_bind(image, request, fault):
+        return NULL
+    eval_clear(&e, image, request, seconds, nanos)
+    result = decide(&e, request, &layers, &mfa, fault)
+    if fault.field != NULL:
+        return NULL
+    return write_answer(out, image, request, result, &mfa)
