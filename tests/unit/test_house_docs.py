@@ -6,11 +6,11 @@ from pathlib import Path
 
 import typer.main
 
-from sidecar.app import settings_page
 from sidecar.cli import app
 from sidecar.model import request as limits
 from sidecar.model.decision import Reason
 from sidecar.services.metrics import PrometheusMetrics
+from sidecar.settings import settings_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
