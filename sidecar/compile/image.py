@@ -796,6 +796,7 @@ class _Writer:
 
     def _assemble(self) -> bytes:
         header, entry = layout.HEADER.struct, layout.SECTION.struct
+        self.counts[SECTION_NUMBERS["STRINGS"]] = len(self.data[SECTION_NUMBERS["STRINGS"]])
         place = header.size + entry.size * len(SECTIONS)
         table = bytearray()
         body: list[bytes] = []
