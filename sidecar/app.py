@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from sidecar import __version__
-from sidecar.model.errors import PolicySyntaxError, SettingsError
+from sidecar.model.errors import InternalError, PolicySyntaxError, SettingsError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
 from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
@@ -180,8 +180,10 @@ class Application:
     def _check_first(self) -> str:
         """Return the revision of the first snapshot, or refuse to go on without one."""
         result = self._first
-        if result is None or result.snapshot is None:
-            errors = () if result is None else result.errors
+        if result is None:
+            raise InternalError("the first snapshot could not be loaded", cause="see the log above")
+        if result.snapshot is None:
+            errors = result.errors
             count = len(errors)
             raise PolicySyntaxError(
                 f"the source `{self._settings.snapshot}` cannot be used: {count} error{'s' if count != 1 else ''}",

@@ -18,7 +18,7 @@ import typer
 
 from sidecar import __version__
 from sidecar.cli import questions, serving, snapshots, sources
-from sidecar.cli.output import ExitStatus, print_error, print_json
+from sidecar.cli.output import ExitStatus, error_to_json, print_error, print_json
 from sidecar.model.errors import SidecarError
 
 app = typer.Typer(
@@ -68,10 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What follows the name of the program; those of the process if None.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="iam-sidecar")
+        app(args=words, prog_name="iam-sidecar")
     except SidecarError as error:
         print_error(error)
+        if "--json" in words:
+            print_json(error_to_json(error))
         sys.exit(ExitStatus.ERROR)
     except BrokenPipeError:
         # Whoever read our output has seen enough. Nothing may be flushed into the closed pipe at exit.

@@ -231,13 +231,25 @@ def print_error(error: SidecarError) -> None:
         print_problems(error.problems, file=sys.stderr)
     line = Text()
     line.append("error", style="bold red")
-    field = f"{error.field}: " if isinstance(error, RequestError) and error.field else ""
+    field = ""
+    if isinstance(error, RequestError) and error.field and f"`{error.field.rpartition('.')[2]}" not in error.message:
+        field = f"{error.field}: "
     line.append(f": {_plain(field + error.message)}")
     console.print(line)
     if isinstance(error, InternalError):
         console.print(Text(f"cause: {_plain(str(error.cause))}"))
     if error.help:
         console.print(Text(f"help: {_plain(error.help)}"))
+
+
+def error_to_json(error: SidecarError) -> dict[str, object]:
+    """Return an error for programs."""
+    facts: dict[str, object] = {"reason": error.reason, "message": error.message, "help": error.help}
+    if isinstance(error, RequestError):
+        facts["field"] = error.field
+    if isinstance(error, PolicySyntaxError):
+        facts["problems"] = problems_to_json(error.problems)
+    return {"error": facts}
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def show(
             image, _ = read_snapshot(snapshot, progress=progress)
         numbers = image.statistics
         facts = SnapshotFacts(
-            image.revision, 0, numbers.principals, numbers.policies, numbers.statements, numbers.image_bytes
+            image.revision, 0, numbers["principals"], numbers["policies"], numbers["statements"], numbers["image_bytes"]
         )
     else:
         connection = Connection(address, token_file, tls_ca, tls_client_cert, tls_client_key, tls_server_name)

@@ -63,10 +63,10 @@ def check(source: Source, *, strict: Strict = False, progress: ShowProgress = No
         statistics = loaded.statistics
         facts = {
             "revision": loaded.revision,
-            "principals": statistics.principals,
-            "policies": statistics.policies,
-            "statements": statistics.statements,
-            "image_bytes": statistics.image_bytes,
+            "principals": statistics["principals"],
+            "policies": statistics["policies"],
+            "statements": statistics["statements"],
+            "image_bytes": statistics["image_bytes"],
         }
     if as_json:
         print_json(
@@ -82,10 +82,12 @@ def check(source: Source, *, strict: Strict = False, progress: ShowProgress = No
         print_problems(problems, file=sys.stdout)
         found = f"{count_of(errors, 'error')}, {count_of(warnings, 'warning')}"
         if image is not None:
-            found += (
-                f": {count_of(statistics.principals, 'principal')}, {count_of(statistics.policies, 'policy')},"
-                f" {count_of(statistics.statements, 'statement')}"
+            sizes = (
+                count_of(statistics["principals"], "principal"),
+                count_of(statistics["policies"], "policy"),
+                count_of(statistics["statements"], "statement"),
             )
+            found += ": " + ", ".join(sizes)
         print_line(f"{source}: {found}")
     if not is_good:
         raise typer.Exit(ExitStatus.ERROR)

@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from typing import Protocol
 
 from sidecar import core
-from sidecar.model.decision import Answer, Decision, PolicyLayer, Reason
+from sidecar.model.decision import Answer
 from sidecar.model.request import AuthorizationRequest
 from sidecar.services.metrics import DecisionMetrics, NullMetrics
 
@@ -100,11 +100,9 @@ class Authorizer:
             RequestError: The request is malformed.
         """
         image = self._snapshots.image
-        if image is None:
-            answer = Answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.NO_SNAPSHOT)
-            return Explanation(answer, "")
         seconds, nanos = divmod(self._now(), _NANOS)
-        return Explanation(core.explain(image, request, seconds=seconds, nanos=nanos), image.revision)
+        answer = core.explain(image, request, seconds=seconds, nanos=nanos)
+        return Explanation(answer, "" if image is None else image.revision)
 
 
 def read_verdict(response: bytes) -> tuple[int, bytes]:

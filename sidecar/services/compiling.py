@@ -85,7 +85,8 @@ class CompiledFile:
     What came of a source that was compiled aside.
 
     Attributes:
-        descriptor: An open file that holds the image, for the receiver to close; None if there were errors.
+        descriptor: A file that holds the image, open at its beginning, for the receiver to close;
+            None if there were errors.
         problems: Errors and warnings.
     """
 
@@ -151,6 +152,8 @@ class ChildCompiler:
             outcome = self._run(path, scratch.fileno())
             if outcome.image_size is None:
                 return CompiledFile(None, outcome.problems)
+            # The child wrote through the same open file: its end is where we stand.
+            scratch.seek(0)
             return CompiledFile(os.dup(scratch.fileno()), outcome.problems)
 
     def stop(self) -> None:

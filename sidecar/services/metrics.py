@@ -79,6 +79,10 @@ class RpcMetrics(Protocol):
         """Count one call of *method*, which ended with the gRPC status *code*."""
         ...
 
+    def record_fault_denials(self, count: int) -> None:
+        """Count denials that were given because a fault of our own kept the core from deciding."""
+        ...
+
 
 class NullMetrics:
     """
@@ -99,6 +103,9 @@ class NullMetrics:
         """Do nothing."""
 
     def record_rpc(self, method: str, code: str) -> None:
+        """Do nothing."""
+
+    def record_fault_denials(self, count: int) -> None:
         """Do nothing."""
 
 
@@ -203,3 +210,7 @@ class PrometheusMetrics:
     def record_rpc(self, method: str, code: str) -> None:
         """Count one call."""
         self._rpcs.labels(method, code).inc()
+
+    def record_fault_denials(self, count: int) -> None:
+        """Count denials that were given because of a fault of our own."""
+        self._decisions.labels("implicit_deny", Reason.INTERNAL_ERROR.word).inc(count)

@@ -93,7 +93,7 @@ class SnapshotStore:
         now: Callable[[], int],
         metrics: SnapshotMetrics | None = None,
         log: Log | None = None,
-        load_image: Callable[[int], Image] = Image.from_fd,
+        load_image: Callable[[int, int], Image] = Image.from_fd,
     ) -> None:
         self._source = source
         self._compiler = compiler
@@ -174,7 +174,7 @@ class SnapshotStore:
         if descriptor is None:
             return None, problems
         try:
-            return self._load_image(descriptor), problems
+            return self._load_image(descriptor, os.fstat(descriptor).st_size), problems
         finally:
             os.close(descriptor)
 
@@ -189,10 +189,10 @@ class SnapshotStore:
         statistics = image.statistics
         self._metrics.record_snapshot(
             loaded_at=loaded.loaded_at / 1e9,
-            principals=statistics.principals,
-            policies=statistics.policies,
-            statements=statistics.statements,
-            image_bytes=statistics.image_bytes,
+            principals=statistics["principals"],
+            policies=statistics["policies"],
+            statements=statistics["statements"],
+            image_bytes=statistics["image_bytes"],
         )
         return ReloadResult(ReloadOutcome.APPLIED, loaded, problems)
 
@@ -264,7 +264,7 @@ def load_image_file(path: Path) -> Image:
     """
     descriptor = _open(path)
     try:
-        return Image.from_fd(descriptor)
+        return Image.from_fd(descriptor, os.fstat(descriptor).st_size)
     finally:
         os.close(descriptor)
 

@@ -206,10 +206,12 @@ class GrpcListener:
             except Exception as error:
                 error_id = token_hex(8)
                 log.error("rpc_failed", method=method, error_id=error_id, cause=repr(error), exc_info=True)
-                denial = fault_answer(name, request)
-                if denial is not None:
+                fault = fault_answer(name, request)
+                if fault is not None:
+                    denials, count = fault
+                    metrics.record_fault_denials(count)
                     metrics.record_rpc(method, "OK")
-                    return denial
+                    return denials
                 status = internal_status(error_id)
                 code = grpc.StatusCode.INTERNAL
             else:

@@ -19,7 +19,6 @@ from sidecar.services.authorizer import Explanation
 from sidecar.services.simulation import SimulationRequest
 from sidecar.services.snapshots import LoadedSnapshot, ReloadResult
 from sidecar.transports.messages import (
-    answer_to_wire,
     explain_request_from_wire,
     explanation_to_wire,
     reload_result_to_wire,
@@ -120,25 +119,22 @@ def management_methods(
     }
 
 
-def fault_answer(method: str, request: bytes) -> bytes | None:
+def fault_answer(method: str, request: bytes) -> tuple[bytes, int] | None:
     """
-    Return the denials to give where a fault of our own keeps *method* from deciding.
+    Return the answer to give where a fault of our own keeps *method* from deciding, and its number of denials.
 
     A failed call may be let through by whoever enforces; a denial is not.
-    None for a method that gives no decision.
+    None for a method that decides nothing.
     """
     denial = pb.AuthorizeResponse(decision=pb.DECISION_IMPLICIT_DENY, reason=Reason.INTERNAL_ERROR.word)
     if method == "Authorize":
-        return denial.SerializeToString()
+        return denial.SerializeToString(), 1
     if method == "BatchAuthorize":
         try:
             count = len(pb.BatchAuthorizeRequest.FromString(request).requests)
         except DecodeError:
             return None
-        return pb.BatchAuthorizeResponse(responses=[denial] * count).SerializeToString()
-    if method == "Explain":
-        answer = Answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.INTERNAL_ERROR)
-        return pb.ExplainResponse(answer=answer_to_wire(answer, "")).SerializeToString()
+        return pb.BatchAuthorizeResponse(responses=[denial] * count).SerializeToString(), count
     return None
 
 

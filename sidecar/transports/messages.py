@@ -190,10 +190,10 @@ def snapshot_to_wire(loaded: LoadedSnapshot | None) -> pb.Snapshot:
     return pb.Snapshot(
         revision=loaded.image.revision,
         loaded_at_unix_ms=loaded.loaded_at // 1_000_000,
-        principals=statistics.principals,
-        policies=statistics.policies,
-        statements=statistics.statements,
-        image_bytes=statistics.image_bytes,
+        principals=statistics["principals"],
+        policies=statistics["policies"],
+        statements=statistics["statements"],
+        image_bytes=statistics["image_bytes"],
     )
 
 
