@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import marshal
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -312,22 +313,23 @@ class Accounts:
                 self._add_entity(place, item, f"{list_path}[{index}]", kind, dump)
 
     def _page_dump(self, place: Place, page: JsonObject, path: str) -> _Dump:
-        """Return the dump that a page belongs to, by the first ARN in it that names an account."""
+        """Return the dump that a page belongs to, by the account that most of its ARNs name."""
         stem = place.file.rpartition("/")[2].partition(".")[0]
-        account, partition = "", ""
+        votes: Counter[tuple[str, str]] = Counter()
         for kind in _KINDS:
             items = page.get(kind.list_key)
             for item in items if isinstance(items, list) else ():
-                fields = _arn_fields(item.get("Arn")) if isinstance(item, dict) else None
-                if fields is None:
-                    continue
-                if is_account_id(fields[4]):
-                    account, partition = fields[4], fields[1]
-                    break
-                if fields[4] == "aws":
-                    partition = fields[1]
-            if account:
+                arn = item.get("Arn") if isinstance(item, dict) else None
+                fields = arn.split(":", 5) if isinstance(arn, str) else ()
+                if len(fields) == 6:
+                    votes[fields[4], fields[1]] += 1
+        account, partition = "", ""
+        for (named, of), _ in votes.most_common():
+            if is_account_id(named) and _PARTITION.match(of):
+                account, partition = named, of
                 break
+            if named == "aws":
+                partition = of
         if account:
             if is_account_id(stem) and stem != account:
                 place.warning(path, f"the file is named for account {stem} and holds account {account}")
