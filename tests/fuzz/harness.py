@@ -37,6 +37,7 @@ class Target:
         seeds: Gives good inputs to start from.
         run: Reads one input and names the outcome; an expected refusal is an outcome, anything raised is a finding.
         tokens: Words of the input language, to be inserted.
+        in_place: Share of the inputs in which a few bytes change and none move, for formats full of offsets.
         mend: Repairs an input behind a mutation, such as a checksum that would hide everything else.
         max_bytes: Longest input tried.
     """
@@ -47,6 +48,7 @@ class Target:
     run: Callable[[bytes], str]
     tokens: tuple[bytes, ...] = ()
     mend: Callable[[bytearray], None] = lambda data: None
+    in_place: float = 0.1
     max_bytes: int = 1 << 20
 
 
@@ -72,8 +74,9 @@ class Report:
 class Mutator:
     """Makes a hostile input from a seed. Confined to one thread; the same number gives the same inputs."""
 
-    def __init__(self, *, seed: int, tokens: Sequence[bytes], max_bytes: int) -> None:
+    def __init__(self, *, seed: int, tokens: Sequence[bytes], max_bytes: int, in_place: float = 0.1) -> None:
         self._random = random.Random(seed)
+        self._in_place = in_place
         self._tokens = tokens
         self._max_bytes = max_bytes
         self._ways = (
@@ -92,6 +95,10 @@ class Mutator:
     def mutate(self, data: bytes, other: bytes) -> bytearray:
         """Change *data* in a few random ways, taking pieces of *other* where they are wanted."""
         out = bytearray(data)
+        if self._random.random() < self._in_place:
+            for _ in range(self._random.randrange(1, 4)):
+                self._random.choice((self._flip_bits, self._set_number, self._set_number))(out, other)
+            return out
         for _ in range(1 << self._random.randrange(5)):
             self._random.choice(self._ways)(out, other)
         del out[self._max_bytes :]
@@ -216,7 +223,7 @@ def fuzz(
     pool = [bytes(data) for data in (*target.seeds(), *corpus)]
     grown = 0
     chooser = random.Random(seed)
-    mutator = Mutator(seed=seed + 1, tokens=target.tokens, max_bytes=target.max_bytes)
+    mutator = Mutator(seed=seed + 1, tokens=target.tokens, max_bytes=target.max_bytes, in_place=target.in_place)
     running = Running(folder / f"running-{target.name}", target.max_bytes)
     first = list(pool)
     began = time.monotonic()

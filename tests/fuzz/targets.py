@@ -15,6 +15,7 @@ import struct
 import zlib
 from pathlib import Path
 
+from examples.show import read_questions
 from sidecar import core
 from sidecar.compile.documents import DocumentError, read_json, read_yaml
 from sidecar.compile.image import write_image
@@ -188,46 +189,9 @@ def _word(answer: bytes) -> str:
 
 @functools.cache
 def _requests() -> tuple[bytes, ...]:
-    context = {
-        "aws:SourceIp": pb.ContextValue(values=["10.1.2.3"]),
-        "aws:SecureTransport": pb.ContextValue(values=["true"]),
-        "aws:RequestedRegion": pb.ContextValue(values=["eu-central-1"]),
-        "aws:TagKeys": pb.ContextValue(values=["team", "stage"], multivalued=True),
-        "s3:prefix": pb.ContextValue(values=["home/alice/"]),
-    }
-    found = []
-    for principal in _principals():
-        for action, resource in (
-            ("s3:GetObject", "arn:aws:s3:::acme-documents/public/terms.pdf"),
-            ("payments:Refund", "arn:aws:payments:eu-central-1:111122223333:refund/4711"),
-            ("iam:CreateUser", "*"),
-            ("sts:AssumeRole", "arn:aws:iam::111122223333:role/deploy"),
-            ("kms:Decrypt", "arn:aws:kms:eu-central-1:111122223333:key/0d0c0b0a-1111-2222-3333-444455556666"),
-        ):
-            request = pb.AuthorizeRequest(principal=principal, action=action, resource=resource, context=context)
-            if action.startswith("s3:"):
-                request.resource_account = "111122223333"
-            found.append(request.SerializeToString())
-    return tuple(found)
-
-
-def _principals() -> list[str]:
-    report = parse_source(_files())
-    if report.snapshot is None:
-        raise ValueError("the example does not load")
-    names = sorted(
-        {
-            match.decode()
-            for match in re.findall(rb"arn:aws:iam::[0-9]{12}:user/[\w/+=,.@-]+", b"".join(_files().values()))
-        }
+    return tuple(
+        question.request.request.SerializeToString() for question in read_questions(EXAMPLE.parent / "decisions.yaml")
     )
-    return [
-        *names[:4],
-        "arn:aws:iam::111122223333:root",
-        "arn:aws:sts::111122223333:assumed-role/deploy/ci",
-        "backup.amazonaws.com",
-        "",
-    ]
 
 
 @functools.cache
@@ -439,6 +403,7 @@ TARGETS = (
         seeds=lambda: [_image_bytes()],
         run=_run_image,
         mend=_mend_image,
+        in_place=0.9,
         tokens=(struct.pack("<I", 0xFFFFFFFF), b"\xff", b"\xfe", b"\x00" * 4),
     ),
     Target(

@@ -29,15 +29,23 @@ def test_fuzz_when_a_target_raises_then_the_input_is_kept(tmp_path: Path) -> Non
 
 
 def test_fuzz_when_the_number_is_the_same_then_the_inputs_are(tmp_path: Path) -> None:
-    seen: list[list[bytes]] = []
-    for _ in range(2):
-        inputs: list[bytes] = []
-        target = Target(name="log", about="", seeds=lambda: [b"abc", b"def"], run=lambda data: str(inputs.append(data)))  # noqa: B023
-        fuzz(target, folder=tmp_path, seconds=30, executions=300, seed=7)
-        seen.append(inputs)
+    def inputs() -> list[bytes]:
+        seen: list[bytes] = []
 
-    assert seen[0] == seen[1]
-    assert len(set(seen[0])) > 200
+        def run(data: bytes) -> str:
+            seen.append(data)
+            return "fine"
+
+        fuzz(
+            Target(name="log", about="", seeds=lambda: [b"abc", b"def"], run=run),
+            folder=tmp_path, seconds=30, executions=300, seed=7,
+        )  # fmt: skip
+        return seen
+
+    first = inputs()
+
+    assert inputs() == first
+    assert len(set(first)) > 200
 
 
 def test_mutate_when_pieces_are_doubled_then_the_length_stays_bounded() -> None:
