@@ -206,15 +206,23 @@ def proof(answer: wire.AuthorizeResponse) -> str:
     'allowed after proof by a security key with PIN or fingerprint, at most 15 minutes old'
     """
     requirement = answer.mfa_requirement
+    if set(requirement.methods) == set(METHODS):
+        return f"allowed after proof by any second factor{_age(requirement)}"
     methods = [METHODS.get(method, method) for method in requirement.methods]
     if requirement.user_verification:
         methods = [f"{method} with PIN or fingerprint" for method in methods]
-    text = f"allowed after proof by {_joined(methods)}"
+    return f"allowed after proof by {_joined(methods)}{_age(requirement)}"
+
+
+def _age(requirement: wire.MfaRequirement) -> str:
     if not requirement.HasField("max_age_seconds"):
-        return text
+        return ""
     seconds = requirement.max_age_seconds
-    age = f"{seconds // 60} minutes" if seconds % 60 == 0 else f"{seconds:,} seconds"
-    return f"{text}, at most {age} old"
+    if seconds % 60 == 0:
+        return f", at most {seconds // 60} minutes old"
+    if seconds % 60 == 59:
+        return f", less than {seconds // 60 + 1} minutes old"
+    return f", at most {seconds:,} seconds old"
 
 
 def short(arn: str) -> str:
@@ -241,7 +249,8 @@ def shorter_statement(text: str) -> str:
     """
     policy, _, sid = text.rpartition(" ")
     name = short(policy.removeprefix("inline:")).removeprefix("policy/")
-    return f"{sid} in {name}"
+    organization = re.fullmatch(r"o-\w+/(service|resource)_control_policy/([\w-]+)", name)
+    return f"{sid} in {organization[2] if organization else name}"
 
 
 def _values(context: Mapping[str, wire.ContextValue]) -> str:
@@ -268,9 +277,8 @@ def print_answer(
     for line in textwrap.wrap(", ".join(filter(None, details)), 100):
         print(style.paint(f"    {line}", "2"), file=out)
     print(f"    {style.paint(f'{label:5}', colour + ';1')} {sentence(question, answer)}", file=out)
-    statements = deciding_statements(explained)
-    if statements:
-        print(style.paint(f"          {shorter_statement(statements[0])}", "2"), file=out)
+    for statement in deciding_statements(explained):
+        print(style.paint(f"          {shorter_statement(statement)}", "2"), file=out)
     if answer.HasField("mfa_requirement"):
         for line in textwrap.wrap(proof(answer), 100):
             print(f"          {style.paint(line, '33')}", file=out)

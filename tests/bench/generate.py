@@ -137,7 +137,7 @@ class Scale:
         return cls(
             users=part(7000),
             roles=principals - part(7000),
-            groups=part(300),
+            groups=max(12, part(300)),
             boundaries=part(60),
             buckets=part(1200),
             keys=part(500),

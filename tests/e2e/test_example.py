@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The example company loads without a complaint, and every decision that it shows is the expected one."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples import show
+from sidecar.compile.source import parse_source
+from sidecar.model.request import AuthorizationRequest, ContextValue
+from sidecar.model.snapshot import Snapshot
+from sidecar.wire.sidecar.v1 import authorization_pb2 as wire
+from tests.oracle import decide
+
+ROOT = Path(__file__).parents[2]
+ACME = ROOT / "examples" / "acme"
+DECISIONS = ROOT / "examples" / "decisions.yaml"
+QUESTIONS = show.read_questions(DECISIONS)
+#: 2027-01-15: the contract of the contractors runs.
+NOW = 1_800_000_000
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of this tree to its end."""
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.fixture(scope="module")
+def acme() -> Snapshot:
+    """Give the parsed example."""
+    files = {str(path.relative_to(ACME)): path.read_bytes() for path in ACME.rglob("*") if path.is_file()}
+    report = parse_source(files)
+    assert report.problems == ()
+    assert report.snapshot is not None
+    return report.snapshot
+
+
+def test_example_when_shown_then_every_answer_is_as_expected() -> None:
+    shown = run("examples.show", "--once")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert f"{len(QUESTIONS)} of {len(QUESTIONS)} answers are as expected." in shown.stdout
+    assert "\x1b[" not in shown.stdout
+
+
+def test_example_when_an_expectation_is_wrong_then_the_program_fails(tmp_path: Path) -> None:
+    altered = tmp_path / "decisions.yaml"
+    text = DECISIONS.read_text(encoding="utf-8")
+    altered.write_text(text.replace("want_decision: ALLOW", "want_decision: IMPLICIT_DENY", 1), encoding="utf-8")
+    shown = run("examples.show", "--once", "--decisions", str(altered))
+    assert shown.returncode == 1
+    assert "wrong: decision is `ALLOW`, expected `IMPLICIT_DENY`" in shown.stdout
+
+
+def test_example_when_the_source_is_broken_then_the_program_says_so(tmp_path: Path) -> None:
+    shown = run("examples.show", "--once", "--snapshot", str(tmp_path / "nowhere"))
+    assert shown.returncode == 1
+    assert "examples.show: the sidecar did not start" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_example_when_checked_strictly_then_there_is_no_problem() -> None:
+    checked = run("sidecar", "check", "--strict", str(ACME))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.story[:40])
+def test_example_when_the_oracle_decides_then_it_agrees(acme: Snapshot, question: show.Question) -> None:
+    asked = question.request.request
+    request = AuthorizationRequest(
+        principal=asked.principal,
+        action=asked.action,
+        resource=asked.resource,
+        resource_account=asked.resource_account,
+        context={key: ContextValue(tuple(v.values), v.multivalued) for key, v in asked.context.items()},
+        override={key: ContextValue(tuple(v.values), v.multivalued) for key, v in question.request.override.items()},
+    )
+    answer = decide(acme, request, seconds=NOW, nanos=0)
+    explained = wire.ExplainResponse(
+        answer=wire.AuthorizeResponse(
+            decision=wire.Decision.Name(answer.decision),
+            layer=wire.PolicyLayer.Name(answer.layer),
+            reason=answer.reason.word,
+        )
+    )
+    if answer.mfa_requirement is not None:
+        requirement = explained.answer.mfa_requirement
+        requirement.methods.extend(method.word for method in answer.mfa_requirement.methods)
+        requirement.user_verification = answer.mfa_requirement.user_verification
+        if answer.mfa_requirement.max_age_seconds is not None:
+            requirement.max_age_seconds = answer.mfa_requirement.max_age_seconds
+    for match in answer.matched_statements:
+        explained.matched_statements.add(
+            layer=wire.PolicyLayer.Name(match.layer),
+            policy=match.policy,
+            sid=match.sid,
+            statement_index=match.statement_index,
+            effect=match.effect,
+        )
+    assert show.differences(question, explained) == []
+
+
+def test_example_then_it_shows_every_layer_and_kind_of_answer() -> None:
+    wanted = [question.want for question in QUESTIONS]
+    assert {want["decision"] for want in wanted} == {"ALLOW", "EXPLICIT_DENY", "IMPLICIT_DENY"}
+    assert {want["layer"] for want in wanted} >= set(show.LAYERS) - {"SESSION"}
+    assert sum("mfa" in want for want in wanted) >= 5
+
+
+def test_printing_when_colour_is_on_then_the_decision_is_coloured() -> None:
+    out = io.StringIO()
+    explained = wire.ExplainResponse(
+        answer=wire.AuthorizeResponse(
+            decision=wire.DECISION_ALLOW, layer=wire.POLICY_LAYER_IDENTITY, reason="identity_allow"
+        )
+    )
+    show.print_answer(1, QUESTIONS[0], explained, [], show.Style(colour=True), out)
+    assert "\x1b[32;1mallow\x1b[0m" in out.getvalue()
