@@ -465,6 +465,7 @@ _Loader.yaml_implicit_resolvers = {}
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|false)$"), list("tf"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"null$"), ["n"])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"(?:0|-?[1-9][0-9]*)$"), list("-0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"<<$"), ["<"])
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -546,7 +547,8 @@ def _condition_row(table: Given, row: Sequence[Any]) -> Iterator[dict[str, Any]]
     extra = f" with {json.dumps(note['context'])}" if "context" in note else ""
     version = "" if table.get("version", "2012-10-17") == "2012-10-17" else f" in {table['version']}"
     of_key = f" of {key}" if "key" in table else ""
-    name = f"{operator} {json.dumps(policy_value)} against {shown}{of_key}{extra}{version}"
+    of_caller = f" for a {table['given']['principal']}" if "given" in table else ""
+    name = f"{operator} {json.dumps(policy_value)} against {shown}{of_key}{of_caller}{extra}{version}"
     condition = {operator: {key: policy_value}}
     for effect, outcome in outcomes.items():
         if not isinstance(outcome, bool):

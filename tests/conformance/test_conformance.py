@@ -6,6 +6,7 @@ Every conformance case on every evaluator.
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,13 @@ from tests.oracle import decide
 CASES = load_cases()
 REFUSED = load_refused()
 ALL: list[Case | RefusedCase] = [*CASES, *REFUSED]
+_BY_ID = {case.id: case for case in CASES}
 SEMANTICS = Path(__file__).parents[2] / "docs" / "semantics.md"
+
+
+@cache
+def _snapshot(case_id: str) -> Snapshot:
+    return _BY_ID[case_id].snapshot()
 
 
 def _ask_oracle(snapshot: Snapshot, request: AuthorizationRequest, seconds: int, simulation: bool) -> Answer:
@@ -51,7 +58,7 @@ EVALUATORS: dict[str, Evaluator] = {"oracle": _ask_oracle, "core": _ask_core}
 @pytest.mark.parametrize("evaluator", EVALUATORS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_case_when_asked_then_decides_as_stated(case: Case, evaluator: str) -> None:
-    snapshot = case.snapshot()
+    snapshot = _snapshot(case.id)
     ask = EVALUATORS[evaluator]
     if case.want.error is not None:
         with pytest.raises(RequestError) as caught:
@@ -65,7 +72,7 @@ def test_case_when_asked_then_decides_as_stated(case: Case, evaluator: str) -> N
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.want.error is None], ids=lambda case: case.id)
 def test_core_when_explaining_a_case_then_agrees_with_oracle(case: Case) -> None:
-    snapshot = case.snapshot()
+    snapshot = _snapshot(case.id)
     core = _ask_core(snapshot, case.request, case.seconds, case.simulation)
     assert core == _ask_oracle(snapshot, case.request, case.seconds, case.simulation)
 

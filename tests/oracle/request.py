@@ -199,18 +199,18 @@ def parse_context(context: Mapping[str, ContextValue], *, field: str, may_be_res
     """
     if len(context) > MAX_CONTEXT_KEYS:
         raise RequestError(f"more than {MAX_CONTEXT_KEYS} keys", field=field)
+    if sum(len(value.values) for value in context.values()) > MAX_CONTEXT_VALUES:
+        raise RequestError(f"more than {MAX_CONTEXT_VALUES} values", field=field)
     result: dict[str, ContextValue] = {}
     for key, value in context.items():
         where = f"{field}[{key}]"
         _require_text(key, MAX_CONTEXT_KEY, where)
         if key == "":
-            raise RequestError("empty context key", field=where)
+            raise RequestError("empty context key", field=field)
         if is_reserved_key(key) and not may_be_reserved:
             raise RequestError(f"`{key}` is set by the sidecar alone", field=where)
         if lower(key) in result:
             raise RequestError(f"`{key}` is there twice", field=where)
-        if len(value.values) > MAX_CONTEXT_VALUES:
-            raise RequestError(f"more than {MAX_CONTEXT_VALUES} values", field=where)
         for text in value.values:
             _require_text(text, MAX_CONTEXT_VALUE, where)
         result[lower(key)] = value
