@@ -26,7 +26,7 @@ PAGES = sorted(
     path for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
 )
 #: The longest that a command may take, and that a page may wait for the output of one that goes on running.
-SECONDS = 120
+SECONDS = 60
 #: These would run the tests inside of the tests, or never end.
 INSTEAD = {
     "scripts/test": "scripts/test --help >/dev/null",
@@ -168,7 +168,18 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a copy of the tree with everything built in it."""
     copy = tmp_path_factory.mktemp("docs") / "iam-sidecar"
     copy.mkdir()
-    for name in ("sidecar", "examples", "scripts", "tests", "docs", "proto", ".ci", "pyproject.toml", "README.md"):
+    for name in (
+        "sidecar",
+        "examples",
+        "scripts",
+        "tests",
+        "docs",
+        "ext",
+        "proto",
+        ".ci",
+        "pyproject.toml",
+        "README.md",
+    ):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -212,6 +223,7 @@ def test_pages_then_every_block_is_run_or_of_a_known_kind() -> None:
     assert kinds == set()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if commands(page)], ids=lambda page: str(page.relative_to(ROOT))
 )
