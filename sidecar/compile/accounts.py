@@ -35,6 +35,7 @@ MAX_PATH = 512
 MAX_GROUPS_OF_USER = 10
 SESSION_DURATION = (3600, 43_200)
 _PROGRESS_STEP = 500
+_STEP = "parsing policies"
 
 _PAGE_LISTS = ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies")
 _PAGE_KEYS = frozenset({*_PAGE_LISTS, "IsTruncated", "Marker", "NextToken", "ResponseMetadata"})
@@ -476,7 +477,9 @@ class Accounts:
                     known = self._shared.get(arn)
                     if known is None or (managed is not None and managed.version > known.version):
                         self._shared[arn] = managed
-        return tuple(self._join(dump, durations.get(dump.id, {})) for dump in dumps if dump.id != "aws")
+        accounts = tuple(self._join(dump, durations.get(dump.id, {})) for dump in dumps if dump.id != "aws")
+        self._progress(self._entity_count, self._entity_count, _STEP)
+        return accounts
 
     def _join(self, dump: _Dump, durations: Mapping[str, int]) -> Account:
         if not dump.complete:
@@ -497,8 +500,8 @@ class Accounts:
 
     def _step(self) -> None:
         self._done += 1
-        if self._done % _PROGRESS_STEP == 0 or self._done == self._entity_count:
-            self._progress(self._done, self._entity_count, "parsing policies")
+        if self._done % _PROGRESS_STEP == 0:
+            self._progress(self._done, self._entity_count, _STEP)
 
     def _parse_managed(self, entity: _Entity) -> _ManagedPolicy | None:
         """Parse the version of a managed policy that is in force; look at the others too."""

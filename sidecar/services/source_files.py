@@ -8,6 +8,7 @@ grow beyond measure when they are unpacked are refused.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -18,8 +19,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
+from sidecar.compile.problems import quote
 from sidecar.compile.source import ACCOUNTS_FOLDER, MAX_FILE_BYTES, MAX_FILES, is_source_file
 from sidecar.model.errors import PolicySyntaxError, Problem, Severity, SourceUnavailableError
 
@@ -27,6 +29,7 @@ MAX_TOTAL_BYTES = 512 * 1024 * 1024
 #: What the headers and paddings of an archive may add to its content.
 _MAX_ARCHIVE_OVERHEAD = 64 * 1024 * 1024
 _ATTEMPTS = 3
+_BLOCK = 64 * 1024
 
 _ZIP_ENDINGS = (".zip",)
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
@@ -129,7 +132,7 @@ def _read_files(path: Path) -> dict[str, bytes]:
             continue
         found = os.stat(file)
         if not stat.S_ISREG(found.st_mode):
-            raise _refusal(name, f"`{name}` is not a regular file")
+            raise _refusal(name, f"{quote(name)} is not a regular file")
         budget.expect(name, found.st_size)
         with open(file, "rb") as stream:
             files[name] = budget.read(name, stream)
@@ -160,7 +163,7 @@ def _walk(path: Path, root: str) -> Iterator[tuple[str, str]]:
             is_used = name == ACCOUNTS_FOLDER or is_source_file(name)
             if is_used and not real.startswith(root.rstrip("/") + "/"):
                 raise _refusal(
-                    name, f"`{name}` is a link that leads out of the source", "copy the file into the source"
+                    name, f"{quote(name)} is a link that leads out of the source", "copy the file into the source"
                 )
             if os.path.isdir(file):
                 if name != ACCOUNTS_FOLDER:
@@ -189,7 +192,7 @@ class _Budget:
     def expect(self, name: str, size: int) -> None:
         """Refuse a file that says itself that it is too large."""
         if size > MAX_FILE_BYTES:
-            raise _refusal(name, f"`{name}` has more than {MAX_FILE_BYTES} bytes", "split it into several pages")
+            raise _refusal(name, f"{quote(name)} has more than {MAX_FILE_BYTES} bytes", "split it into several pages")
         if size > self._left:
             raise _refusal(self._source, f"the files of the source have more than {MAX_TOTAL_BYTES} bytes together")
 
@@ -226,7 +229,7 @@ class _BoundedStream(io.RawIOBase):
         data = self._stream.read(size if 0 <= size <= self._left else self._left + 1)
         self._left -= len(data)
         if self._left < 0:
-            raise _refusal(self._name, f"`{self._name}` unpacks to more than {MAX_TOTAL_BYTES} bytes")
+            raise _refusal(self._name, f"{quote(self._name)} unpacks to more than {MAX_TOTAL_BYTES} bytes")
         return data
 
 
@@ -234,7 +237,7 @@ def _inner_name(archive: str, name: str) -> str | None:
     """Return the clean name of a member of an archive, None for a hidden one."""
     if name.startswith("/") or "\\" in name or "\0" in name or name[1:2] == ":" or ".." in name.split("/"):
         raise _refusal(
-            archive, f"`{name}` leads out of the archive", "pack the archive again from inside the directory"
+            archive, f"{quote(name)} leads out of the archive", "pack the archive again from inside the directory"
         )
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or any(part.startswith(".") for part in parts):
@@ -258,7 +261,7 @@ class _Unpacked:
     def add(self, name: str, size: int, open_member: Callable[[], IO[bytes]]) -> None:
         """Read one member if a source may use it."""
         if name in self._files:
-            raise _refusal(self._archive, f"`{name}` stands twice in the archive")
+            raise _refusal(self._archive, f"{quote(name)} stands twice in the archive")
         if len(self._files) >= MAX_FILES:
             raise _refusal(self._archive, f"more than {MAX_FILES} files")
         inside = name.partition("/")[2]
@@ -267,7 +270,8 @@ class _Unpacked:
             with open_member() as stream:
                 self._files[name] = self._budget.read(name, stream)
         else:
-            self._files[name] = b""
+            with open_member():
+                self._files[name] = b""
 
     def files(self) -> dict[str, bytes]:
         """Return all members, sorted, without the folder that they all stand in."""
@@ -286,19 +290,46 @@ def _read_tar(path: Path) -> dict[str, bytes]:
             if not archive.lower().endswith(".tar"):
                 stream = gzip.GzipFile(fileobj=packed)
             bounded = _BoundedStream(stream, archive, MAX_TOTAL_BYTES + _MAX_ARCHIVE_OVERHEAD)
-            with tarfile.open(fileobj=bounded, mode="r|") as tar:
+            with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Member) as tar:
                 for member in tar:
                     name = _inner_name(archive, member.name)
                     if name is None or member.isdir():
                         continue
                     if member.issym() or member.islnk():
-                        raise _refusal(archive, f"`{name}` is a link", "pack the archive with `tar --dereference`")
+                        raise _refusal(archive, f"{quote(name)} is a link", "pack the archive with `tar --dereference`")
                     if not member.isreg() or member.issparse():
-                        raise _refusal(archive, f"`{name}` is not a regular file")
+                        raise _refusal(archive, f"{quote(name)} is not a regular file")
                     unpacked.add(name, member.size, lambda member=member: _tar_stream(tar, member))  # type: ignore[misc]
+                _expect_end(archive, tar)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
-        raise _refusal(archive, f"`{archive}` is damaged, or is no archive: {str(error).lower()}") from error
+        raise _refusal(archive, f"{quote(archive)} is damaged, or is no archive: {str(error).lower()}") from error
     return unpacked.files()
+
+
+class _Member(tarfile.TarInfo):
+    """
+    A member of a tar file, of which the next one must be sound too.
+
+    The library takes a damaged header for the end of the archive, and would leave out what follows.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        """Return the next member."""
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
+def _expect_end(archive: str, tar: tarfile.TarFile) -> None:
+    """Refuse an archive in which anything stands behind its end: it would be left out."""
+    stream = tar.fileobj
+    while rest := stream.read(_BLOCK):
+        if rest.strip(b"\0"):
+            raise _refusal(archive, f"{quote(archive)} goes on behind its end", "pack all files into one archive")
 
 
 def _tar_stream(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -313,18 +344,23 @@ def _read_zip(path: Path) -> dict[str, bytes]:
     unpacked = _Unpacked(archive)
     try:
         if path.stat().st_size > MAX_TOTAL_BYTES:
-            raise _refusal(archive, f"`{archive}` has more than {MAX_TOTAL_BYTES} bytes")
+            raise _refusal(archive, f"{quote(archive)} has more than {MAX_TOTAL_BYTES} bytes")
         with zipfile.ZipFile(path) as packed:
             for member in packed.infolist():
                 name = _inner_name(archive, member.orig_filename)
                 if name is None or member.is_dir():
                     continue
                 if member.flag_bits & 1:
-                    raise _refusal(archive, f"`{name}` is encrypted", "pack the archive without a password")
+                    raise _refusal(archive, f"{quote(name)} is encrypted", "pack the archive without a password")
                 mode = member.external_attr >> 16
                 if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                    raise _refusal(archive, f"`{name}` is not a regular file")
+                    raise _refusal(archive, f"{quote(name)} is not a regular file")
                 unpacked.add(name, member.file_size, lambda member=member: packed.open(member))  # type: ignore[misc]
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # The archive itself sent the reader to a place that no file has.
+        raise _refusal(archive, f"{quote(archive)} is damaged, or is no archive") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise _refusal(archive, f"`{archive}` is damaged, or is no archive: {str(error).lower()}") from error
+        raise _refusal(archive, f"{quote(archive)} is damaged, or is no archive: {str(error).lower()}") from error
     return unpacked.files()
