@@ -256,7 +256,7 @@ def _check_fields(text: str, parts: list[str], findings: list[Finding]) -> None:
     if region and (service == "iam" or (service == "s3" and not account)) and not _is_open(region):
         findings.append(
             warning(
-                f"ARNs of `{service}` have no region, so {quote(text)} matches nothing",
+                f"an ARN of `{service}` has no region, so {quote(text)} matches nothing",
                 f"write `arn:{partition}:{service}::`",
             )
         )

@@ -20,6 +20,9 @@ PRINCIPAL_TYPES: Final = ("AWS", "Service", "Federated", "CanonicalUser")
 
 _CACHE_SIZE: Final = 16_384
 
+#: Longest ARN of AWS.
+_MAX_LENGTH: Final = 2_048
+
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _PARTITION: Final = re.compile(r"aws(?:-[a-z0-9-]+)?", re.ASCII)
 _NAME: Final = re.compile(r"[\w+=,.@-]+", re.ASCII)
@@ -58,6 +61,8 @@ def _principal(kind: str, text: str) -> Result:
     wrong = check_characters(text)
     if wrong is not None:
         return None, (wrong,)
+    if len(text) > _MAX_LENGTH:
+        return _refuse(f"the principal {quote(text)} has {len(text):,} characters", f"it may have {_MAX_LENGTH:,}")
     if "${" in text:
         return _refuse(f"a policy variable may not stand in the principal {quote(text)}", _WILDCARD_HELP)
     if kind == "AWS":

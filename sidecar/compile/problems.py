@@ -128,9 +128,9 @@ def member(path: str, name: str) -> str:
     >>> member("$.Condition", "Bool"), member("$.Condition.Bool", "aws:SecureTransport")
     ('$.Condition.Bool', "$.Condition.Bool['aws:SecureTransport']")
     """
-    if _IDENTIFIER.fullmatch(name):
-        return f"{path}.{name}"
     shown = name if len(name) <= MAX_QUOTED else name[:MAX_QUOTED] + "…"
+    if _IDENTIFIER.fullmatch(shown):
+        return f"{path}.{name}"
     if not shown.isprintable() or "'" in shown or "\\" in shown:
         shown = shown.replace("\\", "\\\\").replace("'", "\\'")
         shown = "".join(
