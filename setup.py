@@ -77,6 +77,6 @@ def extensions() -> list[Extension]:
 
 
 setup(
-    ext_modules=extensions() if Path("ext/_core.pyx").exists() else [],
+    ext_modules=extensions(),
     options={"build": {"build_base": f"build/base-{variant()}"}},
 )
