@@ -395,9 +395,17 @@ class Accounts:
 
     def _identify(self, place: Place, value: JsonObject, path: str, kind: _Kind, dump: _Dump) -> _Entity | None:
         """Check name, path, ARN and id of an entity against each other."""
-        name = self._required(place, value, path, kind.name_key, kind.noun)
         arn = self._required(place, value, path, "Arn", kind.noun)
-        unique_id = self._required(place, value, path, kind.id_key, kind.noun)
+        if kind is _POLICY and arn is not None:
+            # Its ARN says all of it, and some imitations of AWS print no more than that.
+            name = arn.rpartition("/")[2] if "PolicyName" not in value else None
+            unique_id = arn if "PolicyId" not in value else None
+        else:
+            name = unique_id = None
+        if name is None:
+            name = self._required(place, value, path, kind.name_key, kind.noun)
+        if unique_id is None:
+            unique_id = self._required(place, value, path, kind.id_key, kind.noun)
         if name is None or arn is None or unique_id is None:
             return None
         if not _NAME.match(name) or len(name) > kind.name_limit:
@@ -407,7 +415,7 @@ class Accounts:
                 f"1 to {kind.name_limit} letters, digits and `_+=,.@-`",
             )
             return None
-        if not _UNIQUE_ID.match(unique_id):
+        if unique_id != arn and not _UNIQUE_ID.match(unique_id):
             place.error(f"{path}.{kind.id_key}", f"{quote(unique_id)} cannot be the id of a {kind.noun}")
             return None
         where = value.get("Path")
