@@ -5,10 +5,11 @@ The wiring of everything: the only place that turns settings into objects.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -58,6 +59,14 @@ def configure_logging(level: str, style: str) -> Log:
     return log
 
 
+#: What the first load sends to the main thread; no signal has this number.
+_LOADED = 0
+
+
+def _leave_to_inbox(_number: int, _frame: object) -> None:
+    """Do nothing: that there is a handler is what sends a signal to the main thread's inbox."""
+
+
 class _LibraryLog(logging.Handler):
     """
     Passes what libraries log on to our own log.
@@ -95,7 +104,9 @@ class Application:
         self._settings = settings
         self._log = log
         self._announce = announce
-        self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # Signals arrive here as bytes: a handler in Python would have to wait for the main thread to wake up.
+        self._inbox, self._outbox = socket.socketpair()
+        self._outbox.setblocking(False)
         self._first: ReloadResult | None = None
         self._is_draining = False
 
@@ -143,39 +154,50 @@ class Application:
             SettingsError: An address cannot be listened on.
             PolicySyntaxError: The source cannot be used at the first start.
         """
-        previous = {
-            number: signal.signal(number, self._take_signal)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        }
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        previous = {number: signal.signal(number, _leave_to_inbox) for number in numbers}
+        wakeup = signal.set_wakeup_fd(self._outbox.fileno())
         try:
             self._run()
         finally:
             self._stop()
+            signal.set_wakeup_fd(wakeup)
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            self._inbox.close()
+            self._outbox.close()
 
     def _run(self) -> None:
         addresses = [f"{name} {address}" for name, listener in self._listeners for address in listener.start()]
         if self._http is not None:
             addresses.append(f"http {self._http.start()}")
         threading.Thread(target=self._load_first, name="first-load", daemon=True).start()
-        is_announced = False
-        while (event := self._events.get()) != "stop":
-            if event == "reload":
-                self._watcher.request_reload()
-            elif event == "loaded" and not is_announced:
-                is_announced = True
-                revision = self._check_first()
-                for _, listener in self._listeners:
-                    listener.set_serving(True)
-                self._watcher.start()
-                self._announce(f"iam-sidecar {__version__} serving: {', '.join(addresses)}, snapshot {revision[:12]}")
+        while True:
+            for number in self._inbox.recv(64):
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    # Whoever sends it a second time means it.
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                    signal.signal(signal.SIGINT, signal.SIG_DFL)
+                    return
+                if number == signal.SIGHUP:
+                    self._watcher.request_reload()
+                elif number == _LOADED:
+                    self._begin_to_serve(addresses)
+
+    def _begin_to_serve(self, addresses: list[str]) -> None:
+        revision = self._check_first()
+        for _, listener in self._listeners:
+            listener.set_serving(True)
+        self._watcher.start()
+        self._announce(f"iam-sidecar {__version__} serving: {', '.join(addresses)}, snapshot {revision[:12]}")
 
     def _load_first(self) -> None:
         try:
             self._first = self._snapshots.reload()
         finally:
-            self._events.put("loaded")
+            # Nobody reads it any more if the end came first.
+            with contextlib.suppress(OSError):
+                self._outbox.send(bytes([_LOADED]))
 
     def _check_first(self) -> str:
         """Return the revision of the first snapshot, or refuse to go on without one."""
@@ -191,14 +213,6 @@ class Application:
                 help=f"see them all with `iam-sidecar check {self._settings.snapshot}`",
             )
         return result.snapshot.image.revision
-
-    def _take_signal(self, number: int, _frame: object) -> None:
-        if number == signal.SIGHUP:
-            self._events.put("reload")
-            return
-        # Whoever sends the signal a second time means it.
-        signal.signal(number, signal.SIG_DFL)
-        self._events.put("stop")
 
     def _not_ready_because(self) -> str:
         if self._is_draining:

@@ -133,9 +133,9 @@ class GrpcListener:
         self._metrics: RpcMetrics = metrics or NullMetrics()
         self._log: Log = log or NullLog()
         self._health = HealthService(methods)
-        interceptors: list[grpc.ServerInterceptor] = (
-            [] if verify_authorization is None else [_Guard(verify_authorization)]
-        )
+        interceptors: list[grpc.ServerInterceptor] = []
+        if verify_authorization is not None:
+            interceptors.append(_Guard(verify_authorization, self._metrics))
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="grpc")
         self._server = grpc.server(
             self._pool, interceptors=interceptors, options=_OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS
@@ -230,8 +230,9 @@ class _Guard(grpc.ServerInterceptor):
     Thread-safety: immutable.
     """
 
-    def __init__(self, verify_authorization: Callable[[str | bytes | None], None]) -> None:
+    def __init__(self, verify_authorization: Callable[[str | bytes | None], None], metrics: RpcMetrics) -> None:
         self._verify = verify_authorization
+        self._metrics = metrics
         self._open = f"/{health.SERVICE_NAME}/"
 
     def intercept_service(
@@ -247,7 +248,11 @@ class _Guard(grpc.ServerInterceptor):
             # Two credentials are none: which of them counts is not ours to guess.
             self._verify(values[0] if len(values) == 1 else None)
         except SidecarError as error:
-            return _refusal(continuation(handler_call_details), status_of(error))
+            handler = continuation(handler_call_details)
+            # What nobody serves has no name here: callers could make up any number of them.
+            path = handler_call_details.method.rpartition(".")[2] if handler is not None else "unknown"
+            self._metrics.record_rpc(path, status_code(error).name)
+            return _refusal(handler, status_of(error))
         return continuation(handler_call_details)
 
 

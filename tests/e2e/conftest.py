@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One sidecar for all tests that leave it as they found it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.sidecar_process import Sidecar, serving, write_source
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """A sidecar on the small source, with a socket for decisions too; nobody may stop it or change its source."""
+    folder = tmp_path_factory.mktemp("shared")
+    source = write_source(folder / "source")
+    socket = folder / "authorize.sock"
+    with serving(source, folder / "state", "--authorize-socket", f"unix:{socket}") as sidecar:
+        yield sidecar
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A small source of the test's own."""
+    return write_source(tmp_path / "source")
