@@ -321,7 +321,8 @@ def serving(source: Path, state: Path, management: str, http: str) -> Iterator[t
     """
     command = [sys.executable, "-m", "sidecar", "serve", "--snapshot", str(source), "--state-dir", str(state)]
     command += ["--management", management, "--http", http]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    environment = {"IAM_SIDECAR_LOG_LEVEL": "warning", **os.environ}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         # The first line on its standard output says that every listener is up.
         line = process.stdout.readline() if process.stdout else ""

@@ -241,6 +241,18 @@ def _open_actions() -> dict[str, tuple[str, ...]]:
     return found
 
 
+@lru_cache(maxsize=1)
+def _ordinary_policies() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the managed policies that people have, and of those that deny all but a few actions."""
+    ordinary: list[str] = []
+    strict: list[str] = []
+    for name, policy in sorted(managed_policies().items()):
+        denies = [s for s in as_list(policy["Document"]["Statement"]) if s["Effect"] == "Deny"]
+        deny_all = any("NotAction" in s or "*" in as_list(s.get("Action")) for s in denies)
+        (strict if deny_all else ordinary).append(name)
+    return tuple(ordinary), tuple(strict)
+
+
 def policy_size(document: Json) -> int:
     """Characters of *document* as AWS counts them: without white space."""
     return len(re.sub(r"\s", "", json.dumps(document, separators=(",", ":"), ensure_ascii=False)))
@@ -448,6 +460,8 @@ class _Maker:
         return self.count(document)
 
     def people(self) -> list[Person]:
+        """Everybody, with their managed policies; one role in 250 has one that denies all but a few actions."""
+        ordinary, strict = _ordinary_policies()
         people = []
         for index in range(self.scale.users + self.scale.roles):
             is_user = index < self.scale.users
@@ -466,7 +480,10 @@ class _Maker:
                 name = f"{team}-role-{index:05d}"
                 arn = f"arn:aws:iam::{account}:role{path}{name}"
                 caller = f"arn:aws:sts::{account}:assumed-role/{name}/session-{self.random.randrange(10**6):06d}"
-            managed = tuple(self.random.sample(self.managed_names, self.scale.attached))
+            managed = tuple(self.random.sample(ordinary, self.scale.attached))
+            number, rest = divmod(index - self.scale.users, 250)
+            if not is_user and rest == 0:
+                managed = (*managed[1:], strict[number % len(strict)])
             people.append(Person(is_user, account, name, path, arn, caller, tags, managed))
         return people
 
@@ -847,7 +864,6 @@ class _Maker:
         }
 
     def make(self) -> Estate:
-        self.managed_names = sorted(managed_policies())
         self.everybody = self.people()
         everybody = self.everybody
         groups = {a: self.groups(a, -(-self.scale.groups // len(ACCOUNTS))) for a in ACCOUNTS}
@@ -951,9 +967,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--principals", type=int, default=10_000)
     arguments = parser.parse_args()
-    scale = Scale() if arguments.principals == 10_000 else Scale.of(arguments.principals)
     started = time.perf_counter()
-    estate = generate(arguments.seed, scale)
+    estate = generate(arguments.seed, Scale.of(arguments.principals))
     write(estate, arguments.directory)
     for what, count in estate.counts.items():
         print(f"{what.replace('_', ' '):24}{count:>12,}")
