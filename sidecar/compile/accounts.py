@@ -203,8 +203,7 @@ class _Dump:
         complete: Whether a page says that no other follows.
         groups: Groups by name.
         policies: Managed policies by ARN, AWS's own among them.
-        names: Who has a name; names in lower case, as AWS keeps them unique without case.
-        unique_ids: Who has a unique id.
+        names: Who has a name; names in lower case, as AWS keeps them unique without case. AWS's policies by ARN.
     """
 
     id: str
@@ -217,14 +216,19 @@ class _Dump:
     groups: dict[str, _Entity | None] = field(default_factory=dict)
     policies: dict[str, _Entity | None] = field(default_factory=dict)
     names: dict[tuple[str, str], _Entity] = field(default_factory=dict)
-    unique_ids: dict[str, _Entity] = field(default_factory=dict)
 
 
 class _ManagedPolicy(NamedTuple):
-    """The version of a managed policy that is in force."""
+    """
+    The version of a managed policy that is in force.
+
+    Attributes:
+        name: What entities call it beside its ARN.
+    """
 
     policy: Policy
     version: int
+    name: str
 
 
 class _Document(NamedTuple):
@@ -260,6 +264,7 @@ class Accounts:
         self._problems = problems
         self._progress = progress
         self._dumps: dict[str, _Dump] = {}
+        self._unique_ids: dict[str, _Entity] = {}
         self._entity_count = 0
         self._done = 0
         self._documents: dict[tuple[PolicyKind, str, object], _Document] = {}
@@ -367,8 +372,10 @@ class Accounts:
             elif kind is _POLICY and isinstance(arn, str):
                 dump.policies.setdefault(arn, None)
             return
-        by_aws = kind is _POLICY and not entity.arn.startswith(f"arn:{dump.partition}:iam::{dump.id}:")
-        other = dump.names.setdefault(("AWS policy" if by_aws else kind.type, entity.name.lower()), entity)
+        if kind is _POLICY and _owner(entity.arn) == "aws":
+            other = dump.names.setdefault((kind.type, entity.arn), entity)
+        else:
+            other = dump.names.setdefault((kind.type, entity.name.lower()), entity)
         if other is not entity:
             place.error(
                 path,
@@ -378,11 +385,14 @@ class Accounts:
                 "names are unique in an account, whatever their case and path; leave out pages that overlap",
             )
             return
-        other = dump.unique_ids.setdefault(entity.unique_id, entity)
-        if other is not entity:
-            place.error(
-                f"{path}.{kind.id_key}", f"{quote(entity.unique_id)} is also the id of {quote(other.arn)} at {other}"
-            )
+        if kind is _USER or kind is _ROLE:
+            # A policy may name a principal by its id, so two must not share one, whatever their accounts.
+            other = self._unique_ids.setdefault(entity.unique_id, entity)
+            if other is not entity:
+                place.error(
+                    f"{path}.{kind.id_key}",
+                    f"{quote(entity.unique_id)} is also the id of {quote(other.arn)} at {other}",
+                )
         if kind is _USER:
             dump.users.append(entity)
         elif kind is _ROLE:
@@ -587,7 +597,7 @@ class Accounts:
         parsed = self._document(place, raw, path, PolicyKind.IDENTITY, managed_by=_owner(entity.arn))
         if parsed is None or not sound:
             return None
-        return _ManagedPolicy(Policy(entity.arn, parsed.document), int(version_id[1:]))
+        return _ManagedPolicy(Policy(entity.arn, parsed.document), int(version_id[1:]), entity.name)
 
     def _look_at_old_version(self, place: Place, document: object, path: str, version_id: str) -> None:
         """Report what is wrong in a version that is not in force, as warnings."""
@@ -731,13 +741,8 @@ class Accounts:
             if type(item) is dict and len(item) == 2:
                 arn = item.get("PolicyArn")
                 managed = own.get(arn) if type(arn) is str else None
-                if (
-                    managed is not None
-                    and type(arn) is str
-                    and arn not in attached
-                    and item.get("PolicyName") == arn.rpartition("/")[2]
-                ):
-                    attached[arn] = managed.policy
+                if managed is not None and item.get("PolicyName") == managed.name and arn not in attached:
+                    attached[managed.policy.name] = managed.policy
                     continue
             self._attach(entity, kind, dump, item, f"{list_path}[{index}]", attached)
         return attached

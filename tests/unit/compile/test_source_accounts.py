@@ -721,6 +721,17 @@ def test_entity_in_two_pages_is_refused_with_both_places() -> None:
     assert "$.UserDetailList[0] of accounts/a.json" in problem.message
 
 
+def test_principals_of_two_accounts_with_one_id_are_refused() -> None:
+    other = user("bob", account="000000000001", UserId="AIDA1")
+    report = parse_source(
+        {
+            "accounts/a.json": encode(page(users=[user("alice", UserId="AIDA1")])),
+            "accounts/b.json": encode(page(users=[other])),
+        }
+    )
+    expect_error(report, "$.UserDetailList[0].UserId", "`AIDA1` is also the id of", file="accounts/b.json")
+
+
 def test_list_of_pages_has_the_index_in_its_paths() -> None:
     second = page(users=[user("bob", GroupList=["Gone"])])
     expect_error(parse([full_page(), second]), "$[1].UserDetailList[0].GroupList[0]", "`Gone`")
