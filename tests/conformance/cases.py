@@ -156,6 +156,8 @@ class RefusedCase:
     A document that must be refused.
 
     Attributes:
+        document: Text of a policy document, or an empty string where *files* are given.
+        files: A whole source, in its real format.
         words: Texts that the problems found must hold, each in one of them.
     """
 
@@ -163,6 +165,7 @@ class RefusedCase:
     source: str
     kind: PolicyKind
     document: str
+    files: Given
     words: tuple[str, ...]
     undefined: str = ""
 
@@ -375,13 +378,16 @@ def _organization(given: Given, builder: _Builder, owner: str) -> Organization |
 
 def _snapshot_of_files(files: Given) -> Snapshot:
     """Compile files in the real format of a source; what is not text is written as JSON."""
-    contents = {
-        path: (content if isinstance(content, str) else json.dumps(content)).encode() for path, content in files.items()
-    }
-    report = parse_source(contents)
+    report = parse_source(_file_contents(files))
     if report.snapshot is None:
         raise CaseError("; ".join(str(problem) for problem in report.problems))
     return report.snapshot
+
+
+def _file_contents(files: Given) -> dict[str, bytes]:
+    return {
+        path: (content if isinstance(content, str) else json.dumps(content)).encode() for path, content in files.items()
+    }
 
 
 def build_request(request: Given, given: Given) -> AuthorizationRequest:
@@ -650,14 +656,14 @@ def load_refused(folder: Path = HERE / "refused") -> list[RefusedCase]:
     for path in sorted(folder.glob("*.yaml")):
         content = _load(path)
         for entry in content["cases"]:
-            unknown = set(entry) - {"name", "kind", "document", "statement", "words", "undefined"}
+            unknown = set(entry) - {"name", "kind", "document", "statement", "files", "words", "undefined"}
             if unknown:
                 raise CaseError(f"{path.name}: {entry.get('name')}: unknown keys {sorted(unknown)}")
             kind = PolicyKind[entry.get("kind", content.get("kind", "identity")).upper()]
             if "statement" in entry:
                 document: object = {"Version": "2012-10-17", "Statement": [_statement(entry["statement"], kind)]}
             else:
-                document = entry["document"]
+                document = entry.get("document", "")
             words = entry["words"]
             cases.append(
                 RefusedCase(
@@ -665,6 +671,7 @@ def load_refused(folder: Path = HERE / "refused") -> list[RefusedCase]:
                     source=content["source"],
                     kind=kind,
                     document=document if isinstance(document, str) else json.dumps(document),
+                    files=entry.get("files", {}),
                     words=tuple([words] if isinstance(words, str) else words),
                     undefined=entry.get("undefined", ""),
                 )
@@ -673,7 +680,10 @@ def load_refused(folder: Path = HERE / "refused") -> list[RefusedCase]:
 
 
 def find_problems(case: RefusedCase) -> tuple[Problem, ...]:
-    """Parse the document of *case* and return its errors."""
+    """Parse the document or the source of *case* and return its errors."""
+    if case.files:
+        report = parse_source(_file_contents(case.files))
+        return tuple(problem for problem in report.problems if problem.severity == "error")
     problems = Problems()
     parse_policy(case.document, kind=case.kind, problems=problems, file="policy.json", check_quota=True)
     return tuple(problem for problem in problems.items if problem.severity == "error")

@@ -26,7 +26,6 @@ from sidecar.model.policy import (
 from sidecar.model.request import ContextValue
 from tests.oracle.patterns import (
     Context,
-    arn_pattern_matches,
     lower,
     matches,
     pattern_matches,
@@ -119,14 +118,14 @@ def _bool_matches(value: str, wanted: Pattern, context: Context) -> bool:
 
 
 def _arn_matches(fields: list[str], wanted: Pattern, context: Context) -> bool:
+    """Compare field by field, once the variables are replaced: an ARN may come out of a variable as a whole."""
     if wanted.text == "*":
         return True
-    patterns = split_arn(wanted.pieces)
-    if len(patterns) != 6:
-        # A pattern that is a variable alone, or begins with one: the substituted text is an ARN or nothing.
-        tokens = substitute(wanted.pieces, context)
-        return tokens is not None and matches(tokens, ":".join(fields))
-    return arn_pattern_matches(patterns, fields, context)
+    tokens = substitute(wanted.pieces, context)
+    if tokens is None:
+        return False
+    patterns = split_arn(tokens)
+    return len(patterns) == 6 and all(matches(pattern, text) for pattern, text in zip(patterns, fields, strict=True))
 
 
 def _ordered(comparison: Comparison, value: Instant, wanted: Instant) -> bool:

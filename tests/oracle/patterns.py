@@ -86,26 +86,15 @@ def pattern_matches(pattern: Pattern, text: str, context: Context) -> bool:
     return tokens is not None and matches(tokens, text)
 
 
-def split_arn(pieces: Iterable[Piece]) -> list[list[Piece]]:
-    """Cut the pieces of an ARN pattern at the first five colons that were written in it."""
-    fields: list[list[Piece]] = [[]]
-    for piece in pieces:
-        if isinstance(piece, Wildcard | Variable):
-            fields[-1].append(piece)
-            continue
-        parts = piece.split(":", 6 - len(fields))
-        fields[-1].append(parts[0])
-        fields.extend([part] for part in parts[1:])
+def split_arn(tokens: Iterable[Token]) -> list[list[Token]]:
+    """Cut the tokens of an ARN pattern at the first five colons."""
+    fields: list[list[Token]] = [[]]
+    for token in tokens:
+        if token == ":" and len(fields) < 6:
+            fields.append([])
+        else:
+            fields[-1].append(token)
     return fields
-
-
-def arn_pattern_matches(fields: Sequence[Sequence[Piece]], arn: Sequence[str], context: Context) -> bool:
-    """Say whether each field of a pattern matches that field of *arn*."""
-    for pieces, text in zip(fields, arn, strict=True):
-        tokens = substitute(pieces, context)
-        if tokens is None or not matches(tokens, text):
-            return False
-    return True
 
 
 def resource_matches(pattern: ArnPattern, resource: Sequence[str], context: Context) -> bool:
@@ -114,7 +103,7 @@ def resource_matches(pattern: ArnPattern, resource: Sequence[str], context: Cont
         return True
     if not resource:
         return False
-    return arn_pattern_matches([field.pieces for field in pattern.fields], resource, context)
+    return all(pattern_matches(field, text, context) for field, text in zip(pattern.fields, resource, strict=True))
 
 
 def variables_of(pieces: Iterable[Piece]) -> list[str]:

@@ -115,6 +115,7 @@ class Resource:
 
 _ACTION = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9_.-]+")
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_SERVICE = re.compile(r"[a-z0-9._-]*\.amazonaws\.com(?:\.cn)?", re.ASCII | re.IGNORECASE)
 _SESSION = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
 
 
@@ -140,7 +141,7 @@ def parse_caller(text: str, *, simulation: bool) -> Caller:
     if text == "":
         return Caller(CallerKind.ANONYMOUS)
     if ":" not in text:
-        if text.endswith((".amazonaws.com", ".amazonaws.com.cn")) and not text.startswith("."):
+        if _SERVICE.fullmatch(text):
             return Caller(CallerKind.SERVICE, arn=text, name=lower(text))
         raise RequestError(f"`{text}` is not a principal", field="principal")
     fields = text.split(":", 5)
@@ -258,7 +259,10 @@ def find_owner(snapshot: Snapshot, request_account: str, resource: Resource, cal
         return request_account or caller.account or only_account
     known = resource.account
     if known == "aws":
+        # Nobody else's, so nothing further says whose it is.
         known = caller.account
+        if not known:
+            return ""
     if not known:
         entry = find_resource_policy(snapshot, resource)
         if entry is not None:
