@@ -312,7 +312,9 @@ def ask(address: str, token: str, questions: Sequence[Question], style: Style, o
 
 
 @contextmanager
-def serving(source: Path, state: Path, management: str, http: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    source: Path, state: Path, management: str, http: str, log_level: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """
     Run ``iam-sidecar serve`` on *source*; gives the process and its management address, and ends it at last.
 
@@ -321,8 +323,8 @@ def serving(source: Path, state: Path, management: str, http: str) -> Iterator[t
     """
     command = [sys.executable, "-m", "sidecar", "serve", "--snapshot", str(source), "--state-dir", str(state)]
     command += ["--management", management, "--http", http]
-    environment = {"IAM_SIDECAR_LOG_LEVEL": "warning", **os.environ}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    command += ["--log-level", log_level]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         # The first line on its standard output says that every listener is up.
         line = process.stdout.readline() if process.stdout else ""
@@ -365,15 +367,15 @@ def _serve_and_show(arguments: argparse.Namespace, questions: Sequence[Question]
     if arguments.once:
         with tempfile.TemporaryDirectory() as directory:
             state = Path(directory) / "state"
-            with serving(arguments.snapshot, state, "127.0.0.1:0", "127.0.0.1:0") as (_, address):
+            with serving(arguments.snapshot, state, "127.0.0.1:0", "127.0.0.1:0", "warning") as (_, address):
                 return _show(address, state / "admin.token", questions, style)
-    state = STATE
-    with serving(arguments.snapshot, state, "127.0.0.1:9192", "127.0.0.1:9193") as (process, address):
+    state = arguments.state_dir
+    with serving(arguments.snapshot, state, arguments.management, arguments.http, "info") as (process, address):
         failures = _show(address, state / "admin.token", questions, style)
         if failures:
             return failures
         token = os.path.relpath(state / "admin.token")
-        print(f"\nServing on {address}, metrics on http://127.0.0.1:9193/metrics. Ctrl-C ends it. Try:")
+        print(f"\nServing on {address}. Ctrl-C ends it. Try:")
         print("  .venv/bin/iam-sidecar explain --principal arn:aws:iam::111122223333:user/support/alice \\")
         print("      --action orders:Get --resource arn:aws:orders:eu-central-1:111122223333:order/4711 \\")
         print(f"      --address {address} --token-file {token}", flush=True)
@@ -389,11 +391,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="end after the answers instead of going on serving")
     parser.add_argument("--snapshot", type=Path, default=HERE / "acme", help="what the sidecar is started on")
     parser.add_argument("--decisions", type=Path, default=HERE / "decisions.yaml", help="the questions")
+    parser.add_argument("--state-dir", type=Path, default=STATE, help="where that sidecar keeps its token")
+    parser.add_argument("--management", default="127.0.0.1:9192", help="where it listens")
+    parser.add_argument("--http", default="127.0.0.1:9193", help="where its metrics are")
     parser.add_argument("--address", help="management address of a sidecar that runs already")
     parser.add_argument("--token-file", type=Path, help="the administrator's token of that sidecar")
     given = parser.parse_args(arguments)
     if bool(given.address) != bool(given.token_file):
         parser.error("--address and --token-file go together")
+    # Told to end, it ends the sidecar that it started as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     style = Style(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     try:
         questions = read_questions(given.decisions)

@@ -2,6 +2,8 @@
 """The example company loads without a complaint, and every decision that it shows is the expected one."""
 
 import io
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,26 @@ def test_example_when_shown_then_every_answer_is_as_expected() -> None:
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert f"{len(QUESTIONS)} of {len(QUESTIONS)} answers are as expected." in shown.stdout
     assert "\x1b[" not in shown.stdout
+
+
+def test_example_when_it_goes_on_serving_then_it_answers_until_told_to_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.show", "--state-dir", str(tmp_path / "state")]
+    command += ["--management", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = ""
+        for line in process.stdout:
+            if line.startswith("Serving on "):
+                address = line.split()[2].removesuffix(".")
+            if "--token-file" in line:
+                break
+        again = run("examples.show", "--address", address, "--token-file", str(tmp_path / "state" / "admin.token"))
+        process.terminate()
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert again.returncode == 0, again.stdout + again.stderr
+    with socket.socket() as probe:
+        host, port = address.split(":")
+        assert probe.connect_ex((host, int(port))) != 0
 
 
 def test_example_when_an_expectation_is_wrong_then_the_program_fails(tmp_path: Path) -> None:
