@@ -236,18 +236,22 @@ class _Documents:
         """Return the policy in *text*, or None for an empty text or one with errors."""
         if not text:
             return None
-        document = parse_policy(text, kind=kind, problems=self._problems, file=name)
-        return None if document is None else Policy(name, document)
+        return self._parse(text, kind, name)
 
     def parse_all(self, texts: Sequence[str], kind: PolicyKind, name: str) -> tuple[Policy, ...]:
         """Return the policies in *texts* that have no errors; an empty text is one."""
         policies = []
         for index, text in enumerate(texts):
             here = f"{name}[{index}]"
-            document = parse_policy(text, kind=kind, problems=self._problems, file=here)
-            if document is not None:
-                policies.append(Policy(here, document))
+            policy = self._parse(text, kind, here)
+            if policy is not None:
+                policies.append(policy)
         return tuple(policies)
+
+    def _parse(self, text: str, kind: PolicyKind, name: str) -> Policy | None:
+        # Which quota counts depends on what a document will be attached to as: inline, managed, or AWS's own.
+        document = parse_policy(text, kind=kind, problems=self._problems, file=name, check_quota=False)
+        return None if document is None else Policy(name, document)
 
     def raise_errors(self) -> None:
         """Raise what was found, if that refuses the request."""

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from sidecar.compile.image import write_image
+from sidecar.core import Image
+from sidecar.model.decision import Decision, Reason
+from sidecar.model.errors import RequestError
+from sidecar.model.request import AuthorizationRequest, ContextValue
+from sidecar.model.snapshot import Account, Snapshot, User
+from sidecar.services.authorizer import Authorizer, read_verdict
+from sidecar.services.metrics import NullMetrics
+from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
+
+ADA = "arn:aws:iam::111122223333:user/ada"
+IMAGE = Image.from_bytes(
+    write_image(Snapshot((Account("111122223333", users=(User(ADA, "111122223333", "ada", "AIDA" + "A" * 17),)),)))
+)
+
+
+class Holder:
+    """Holds an image, and counts how often it is read."""
+
+    def __init__(self, image: Image | None) -> None:
+        self._image = image
+        self.reads = 0
+
+    @property
+    def image(self) -> Image | None:
+        self.reads += 1
+        return self._image
+
+
+class Recorder(NullMetrics):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.decisions: list[tuple[int, bytes]] = []
+
+    def record_decision(self, decision: int, reason: bytes, nanoseconds: int) -> None:
+        assert nanoseconds >= 0
+        self.decisions.append((decision, reason))
+
+
+def test_authorize_when_asked_then_one_image_and_one_time_decide_and_it_is_counted() -> None:
+    holder, metrics, times = Holder(IMAGE), Recorder(), [1_700_000_000_123_456_789]
+    authorizer = Authorizer(snapshots=holder, now=times.pop, metrics=metrics)
+    request = pb.AuthorizeRequest(principal=ADA, action="sts:GetCallerIdentity", resource="*")
+
+    answer = pb.AuthorizeResponse.FromString(authorizer.authorize(request.SerializeToString()))
+
+    assert answer.decision == pb.DECISION_ALLOW
+    assert answer.snapshot_revision == IMAGE.revision
+    assert metrics.decisions == [(1, b"always_allowed")]
+    assert holder.reads == 1
+    assert not times
+
+
+def test_batch_when_asked_then_every_decision_is_counted() -> None:
+    holder, metrics = Holder(IMAGE), Recorder()
+    authorizer = Authorizer(snapshots=holder, now=lambda: 0, metrics=metrics)
+    requests = [
+        pb.AuthorizeRequest(principal=ADA, action="sts:GetCallerIdentity", resource="*"),
+        pb.AuthorizeRequest(principal=ADA, action="s3:GetObject", resource="arn:aws:s3:::b/k"),
+        pb.AuthorizeRequest(principal=ADA.replace("ada", "x" * 300), action="s3:GetObject", resource="*"),
+    ]
+
+    batch = pb.BatchAuthorizeRequest(requests=requests).SerializeToString()
+    answers = pb.BatchAuthorizeResponse.FromString(authorizer.batch_authorize(batch)).responses
+
+    assert len(answers) == 3
+    assert metrics.decisions == [(1, b"always_allowed"), (3, b"no_identity_allow"), (3, b"unknown_principal")]
+    assert holder.reads == 1
+
+
+def test_authorizer_when_there_is_no_snapshot_then_it_denies() -> None:
+    metrics = Recorder()
+    authorizer = Authorizer(snapshots=Holder(None), now=lambda: 0, metrics=metrics)
+    request = pb.AuthorizeRequest(principal=ADA, action="s3:GetObject", resource="*")
+
+    answer = pb.AuthorizeResponse.FromString(authorizer.authorize(request.SerializeToString()))
+    explanation = authorizer.explain(AuthorizationRequest(ADA, "s3:GetObject", "*"))
+
+    assert (answer.decision, answer.reason) == (pb.DECISION_IMPLICIT_DENY, "no_snapshot")
+    assert explanation.answer.decision is Decision.IMPLICIT_DENY
+    assert explanation.answer.reason is Reason.NO_SNAPSHOT
+    assert explanation.revision == ""
+    assert metrics.decisions == [(3, b"no_snapshot")]
+
+
+def test_authorizer_when_a_request_is_malformed_then_nothing_is_counted() -> None:
+    metrics = Recorder()
+    authorizer = Authorizer(snapshots=Holder(IMAGE), now=lambda: 0, metrics=metrics)
+
+    with pytest.raises(RequestError) as caught:
+        authorizer.authorize(pb.AuthorizeRequest(principal=ADA, action="x", resource="*").SerializeToString())
+
+    assert caught.value.field == "action"
+    assert metrics.decisions == []
+
+
+def test_explain_when_overridden_then_that_wins() -> None:
+    authorizer = Authorizer(snapshots=Holder(IMAGE), now=lambda: 0)
+    request = AuthorizationRequest(
+        ADA, "s3:GetObject", "*", override={"aws:PrincipalArn": ContextValue(("arn:aws:iam::111122223333:user/eve",))}
+    )
+
+    explanation = authorizer.explain(request)
+
+    assert explanation.answer.reason is Reason.NO_IDENTITY_ALLOW
+    assert explanation.revision == IMAGE.revision
+
+
+@pytest.mark.parametrize("decision", list(pb.Decision.values()))
+@pytest.mark.parametrize("reason", [reason.word for reason in Reason])
+@pytest.mark.parametrize("layer", [pb.POLICY_LAYER_UNSPECIFIED, pb.POLICY_LAYER_RESOURCE_CONTROL])
+def test_verdict_when_read_then_it_is_what_the_message_says(decision: int, reason: str, layer: int) -> None:
+    message = pb.AuthorizeResponse(
+        decision=pb.Decision.Name(decision),
+        layer=pb.PolicyLayer.Name(layer),
+        reason=reason,
+        snapshot_revision="f" * 64,
+        principal_arn=ADA,
+    )
+
+    assert read_verdict(message.SerializeToString()) == (decision, reason.encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"\x08", b"\x08\x01", b"\x22\x05hello", b"\xff\xff\xff", b"\x1a\x50abc"])
+def test_verdict_when_the_bytes_are_odd_then_it_never_raises(data: bytes) -> None:
+    read_verdict(data)

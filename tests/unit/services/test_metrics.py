@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+import inspect
+
+import pytest
+from prometheus_client import generate_latest
+
+from sidecar.model.decision import Decision, Reason
+from sidecar.model.reload import ReloadOutcome
+from sidecar.services.log import Log, NullLog
+from sidecar.services.metrics import (
+    DecisionMetrics,
+    NullMetrics,
+    PrometheusMetrics,
+    RpcMetrics,
+    SnapshotMetrics,
+)
+
+
+def exposition(metrics: PrometheusMetrics) -> str:
+    return generate_latest(metrics.registry).decode()
+
+
+@pytest.mark.parametrize("implementation", [NullMetrics, PrometheusMetrics])
+@pytest.mark.parametrize("interface", [DecisionMetrics, SnapshotMetrics, RpcMetrics])
+def test_metrics_when_they_stand_in_then_every_method_fits(implementation: type, interface: type) -> None:
+    for name, method in inspect.getmembers(interface, inspect.isfunction):
+        if not name.startswith("_"):
+            assert inspect.signature(getattr(implementation, name)) == inspect.signature(method)
+
+
+def test_null_log_when_it_stands_in_then_every_method_fits() -> None:
+    log: Log = NullLog()
+    assert log.info("event", value=1) is log.warning("event") is log.error("event") is None
+
+
+def test_decisions_when_recorded_then_they_carry_closed_labels() -> None:
+    metrics = PrometheusMetrics()
+
+    metrics.record_decision(Decision.EXPLICIT_DENY, Reason.EXPLICIT_DENY.word.encode(), 1500)
+    metrics.record_decision(Decision.EXPLICIT_DENY, Reason.EXPLICIT_DENY.word.encode(), 150)
+    metrics.record_decision(99, b"arn:aws:iam::111122223333:user/ada", 150)
+    metrics.record_fault_denials(3)
+
+    text = exposition(metrics)
+    assert 'sidecar_decisions_total{decision="explicit_deny",reason="explicit_deny"} 2.0' in text
+    assert 'sidecar_decisions_total{decision="unspecified",reason="other"} 1.0' in text
+    assert 'sidecar_decisions_total{decision="implicit_deny",reason="internal_error"} 3.0' in text
+    assert 'sidecar_decision_duration_seconds_bucket{le="2e-07"} 2.0' in text
+    assert "111122223333" not in text
+
+
+def test_decisions_when_answers_are_odd_then_nothing_grows() -> None:
+    metrics = PrometheusMetrics()
+
+    for number in range(1000):
+        metrics.record_decision(number, str(number).encode(), 100)
+
+    assert exposition(metrics).count("sidecar_decisions_total{") <= 4
+
+
+def test_snapshot_when_recorded_then_it_is_described() -> None:
+    metrics = PrometheusMetrics()
+
+    metrics.record_snapshot(loaded_at=5.0, principals=1, policies=2, statements=3, image_bytes=4)
+    metrics.record_reload(ReloadOutcome.FAILED, 0.5, errors=7, warnings=8)
+
+    text = exposition(metrics)
+    for line in (
+        "sidecar_policy_snapshot_loaded_timestamp_seconds 5.0",
+        "sidecar_policy_snapshot_principals 1.0",
+        "sidecar_policy_snapshot_policies 2.0",
+        "sidecar_policy_snapshot_statements 3.0",
+        "sidecar_policy_snapshot_bytes 4.0",
+        'sidecar_policy_reloads_total{result="failed"} 1.0',
+        'sidecar_policy_reloads_total{result="applied"} 0.0',
+        'sidecar_policy_source_problems{severity="error"} 7.0',
+        'sidecar_policy_source_problems{severity="warning"} 8.0',
+        "sidecar_policy_last_reload_successful 0.0",
+        "sidecar_policy_reload_duration_seconds_count 1.0",
+    ):
+        assert line in text.splitlines()
+
+
+def test_names_when_exposed_then_they_follow_the_rules() -> None:
+    for family in PrometheusMetrics().registry.collect():
+        assert family.name.startswith(("sidecar_", "process_"))
+        assert not family.name.endswith(("_ms", "_count", "_latency"))
+        assert family.documentation

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from sidecar.core import Image
+from sidecar.model.errors import (
+    ImageError,
+    InternalError,
+    PolicySyntaxError,
+    Problem,
+    Severity,
+    SidecarError,
+    SourceUnavailableError,
+)
+from sidecar.model.reload import ReloadOutcome
+from sidecar.services.compiling import CompiledFile
+from sidecar.services.metrics import NullMetrics
+from sidecar.services.snapshots import SnapshotStore, is_image_file, source_fingerprint
+
+WARNING = Problem(Severity.WARNING, "a.json", "$", "odd", "mend it")
+ERROR = Problem(Severity.ERROR, "a.json", "$.Statement", "wrong", "mend it")
+
+
+class FakeCompiler:
+    """Gives what it is told to, one thing after another."""
+
+    def __init__(self, *results: str | SidecarError | tuple[Problem, ...]) -> None:
+        self.results = list(results)
+        self.stopped = False
+        self.before: Callable[[], object] = lambda: None
+
+    def compile_aside(self, path: Path) -> CompiledFile:
+        self.before()
+        result = self.results.pop(0)
+        if isinstance(result, SidecarError):
+            raise result
+        if isinstance(result, tuple):
+            return CompiledFile(None, result)
+        descriptor = os.memfd_create("image")
+        os.write(descriptor, result.encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return CompiledFile(descriptor, (WARNING,))
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Recorder(NullMetrics):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.reloads: list[tuple[ReloadOutcome, int, int]] = []
+        self.snapshots: list[float] = []
+
+    def record_reload(self, outcome: ReloadOutcome, seconds: float, errors: int, warnings: int) -> None:
+        self.reloads.append((outcome, errors, warnings))
+
+    def record_snapshot(self, *, loaded_at: float, **_numbers: int) -> None:
+        self.snapshots.append(loaded_at)
+
+
+class Log:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
+
+    def info(self, event: str, **values: object) -> None:
+        self.events.append(("info", event, values))
+
+    def warning(self, event: str, **values: object) -> None:
+        self.events.append(("warning", event, values))
+
+    def error(self, event: str, **values: object) -> None:
+        self.events.append(("error", event, values))
+
+
+def load_image(descriptor: int, size: int) -> Image:
+    """Make an image whose revision is the text in the file."""
+    text = os.read(descriptor, size).decode()
+    if text == "damaged":
+        raise ImageError("the image cannot be used: it is damaged")
+    statistics = {"principals": 1, "policies": 2, "statements": 3, "image_bytes": size}
+    return cast(Image, SimpleNamespace(revision=text, statistics=statistics))
+
+
+def make_store(source: Path, compiler: FakeCompiler, metrics: Recorder, log: Log | None = None) -> SnapshotStore:
+    times = iter(range(1_000_000_000, 2_000_000_000, 1_000_000_000 // 8))
+    return SnapshotStore(
+        source=source,
+        compiler=compiler,
+        now=lambda: next(times),
+        metrics=metrics,
+        log=log,
+        load_image=load_image,
+    )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    return folder
+
+
+def test_store_when_nothing_is_loaded_then_there_is_no_image(source: Path) -> None:
+    store = make_store(source, FakeCompiler(), Recorder())
+
+    assert store.image is None
+    assert store.loaded is None
+
+
+def test_reload_when_it_compiles_then_the_image_is_in_place(source: Path) -> None:
+    metrics = Recorder()
+    store = make_store(source, FakeCompiler("one", "two"), metrics)
+
+    first, second = store.reload(), store.reload()
+
+    assert (first.outcome, second.outcome) == (ReloadOutcome.APPLIED, ReloadOutcome.APPLIED)
+    assert store.image is not None
+    assert store.image.revision == "two"
+    assert second.is_applied
+    assert second.problems == (WARNING,)
+    assert metrics.reloads == [(ReloadOutcome.APPLIED, 0, 1)] * 2
+    assert metrics.snapshots == [1.0, 1.125]
+
+
+def test_reload_when_the_revision_is_the_same_then_nothing_is_swapped(source: Path) -> None:
+    metrics = Recorder()
+    store = make_store(source, FakeCompiler("one", "one"), metrics)
+    store.reload()
+    before = store.loaded
+
+    result = store.reload()
+
+    assert result.outcome is ReloadOutcome.UNCHANGED
+    assert result.is_applied
+    assert store.loaded is before
+    assert len(metrics.snapshots) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "want"),
+    [
+        ((ERROR, WARNING), (ERROR, WARNING)),
+        (SourceUnavailableError("gone", help="look"), "gone"),
+        (InternalError("the compiler failed", cause="segmentation fault"), "the compiler failed"),
+        (PolicySyntaxError("no archive", problems=(ERROR,)), (ERROR,)),
+        (PolicySyntaxError("no archive", problems=()), "no archive"),
+        ("damaged", "the image cannot be used: it is damaged"),
+    ],
+)
+def test_reload_when_it_fails_then_the_image_stays_and_the_problems_are_told(
+    source: Path, failure: str | SidecarError | tuple[Problem, ...], want: str | tuple[Problem, ...]
+) -> None:
+    metrics, log = Recorder(), Log()
+    store = make_store(source, FakeCompiler("one", failure), metrics, log)
+    store.reload()
+    before = store.loaded
+
+    result = store.reload()
+
+    assert result.outcome is ReloadOutcome.FAILED
+    assert not result.is_applied
+    assert store.loaded is before is result.snapshot
+    if isinstance(want, str):
+        (problem,) = result.problems
+        assert (problem.file, problem.message) == (str(source), want)
+    else:
+        assert result.problems == want
+    assert metrics.reloads[-1][0] is ReloadOutcome.FAILED
+    assert metrics.reloads[-1][1] == 1
+    assert ("error", "snapshot_reload") in [(level, event) for level, event, _ in log.events]
+
+
+def test_reload_when_the_compiler_fails_then_the_cause_is_in_the_log_alone(source: Path) -> None:
+    log = Log()
+    failure = InternalError("the compiler failed", cause="segmentation fault")
+    store = make_store(source, FakeCompiler(failure), Recorder(), log)
+
+    result = store.reload()
+
+    assert "segmentation" not in str(result.problems)
+    assert ("error", "compile_failed", {"cause": "segmentation fault"}) in log.events
+
+
+def test_reload_when_there_are_many_problems_then_the_log_keeps_to_some(source: Path) -> None:
+    log = Log()
+    store = make_store(source, FakeCompiler((ERROR,) * 1000), Recorder(), log)
+
+    result = store.reload()
+
+    assert len(result.problems) == 1000
+    assert sum(event == "source_problem" for _, event, _ in log.events) == 50
+
+
+def test_reload_when_too_many_wait_then_further_ones_are_refused(source: Path) -> None:
+    go_on, is_refused = threading.Event(), threading.Event()
+    compiler = FakeCompiler("one", "two", "three")
+    compiler.before = lambda: go_on.wait(60)
+    store = make_store(source, compiler, Recorder())
+
+    def reload() -> None:
+        try:
+            store.reload()
+        except SourceUnavailableError:
+            is_refused.set()
+
+    # One is at work and two wait, whichever they are; for the fourth there is no place.
+    threads = [threading.Thread(target=reload) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert is_refused.wait(60)
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+
+    assert store.image is not None
+    assert compiler.results == []
+
+
+def test_fingerprint_when_the_source_changes_then_it_does(source: Path) -> None:
+    store = make_store(source, FakeCompiler("one"), Recorder())
+    store.reload()
+    assert store.fingerprint() == store.tried_fingerprint
+
+    (source / "organization.json").write_text("{}")
+
+    assert store.fingerprint() != store.tried_fingerprint
+
+
+def test_fingerprint_when_the_source_changes_during_a_reload_then_it_counts_as_changed(source: Path) -> None:
+    compiler = FakeCompiler("one")
+    compiler.before = lambda: (source / "organization.json").write_text("{}")
+    store = make_store(source, compiler, Recorder())
+
+    store.reload()
+
+    assert store.fingerprint() != store.tried_fingerprint
+
+
+def test_fingerprint_when_there_is_no_source_then_it_says_so_without_raising(tmp_path: Path) -> None:
+    source_fingerprint(tmp_path / "nothing")
+
+
+def test_close_when_called_then_the_compiler_stops(source: Path) -> None:
+    compiler = FakeCompiler()
+
+    make_store(source, compiler, Recorder()).close()
+
+    assert compiler.stopped
+
+
+def test_image_file_when_it_begins_like_one_then_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"IAMIMAGE and more")
+    (tmp_path / "archive.tar").write_bytes(b"something else")
+
+    assert is_image_file(tmp_path / "image")
+    assert not is_image_file(tmp_path / "archive.tar")
+    assert not is_image_file(tmp_path)
+    with pytest.raises(SourceUnavailableError, match="no such file"):
+        is_image_file(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ImageError, match="neither a directory nor a file"):
+        is_image_file(tmp_path / "pipe")
+
+
+def test_image_file_when_served_then_no_compiler_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"IAMIMAGE one")
+    store = make_store(tmp_path / "image", FakeCompiler(), Recorder())
+
+    assert store.reload().is_applied
+    assert store.image is not None
+    assert store.image.revision == "IAMIMAGE one"
