@@ -872,7 +872,7 @@ class Accounts:
         inline = self._inline(entity, _USER)
         attached = self._attached(entity, _USER, dump)
         policies = [*inline, *attached.values()]
-        joined: list[str] = []
+        joined: set[str] = set()
         names = entity.value.get("GroupList")
         list_path = f"{entity.path}.GroupList"
         if names is not None:
@@ -881,7 +881,7 @@ class Accounts:
                 if group is None or name in joined:
                     self._bad_group(entity, name, f"{list_path}[{index}]", joined, groups)
                     continue
-                joined.append(str(name))
+                joined.add(str(name))
                 policies.extend(group.inline)
                 for arn, policy in group.attached.items():
                     if arn not in attached:
@@ -959,7 +959,7 @@ class Accounts:
             return ()
         place = entity.place
         list_path = f"{entity.path}.InstanceProfileList"
-        profiles: list[str] = []
+        profiles: dict[str, None] = {}
         for index, item in enumerate(place.array(value, list_path, "`InstanceProfileList`") or ()):
             path = f"{list_path}[{index}]"
             profile = place.mapping(item, path, "an instance profile")
@@ -977,7 +977,7 @@ class Accounts:
             elif arn in profiles:
                 place.error(f"{path}.Arn", f"instance profile {quote(arn)} stands twice")
             else:
-                profiles.append(arn)
+                profiles[arn] = None
         return tuple(profiles)
 
     def _required(self, place: Place, value: JsonObject, path: str, key: str, what: str) -> str | None:

@@ -17,6 +17,9 @@ from sidecar.compile.problems import MAX_QUOTED, Problems, member, quote
 
 JsonObject = dict[str, object]
 
+#: How many keys of one object are compared with all known ones.
+_MAX_GUESSES = 20
+
 
 def describe(value: object) -> str:
     """
@@ -93,14 +96,14 @@ class Place:
 
     def known_keys(self, value: JsonObject, path: str, known: Collection[str], what: str) -> None:
         """Refuse the keys of *value* that are not in *known*."""
-        for key in value:
-            if key not in known:
-                guess = closest(key, known)
-                self.error(
-                    member(path, key),
-                    f"unknown key {quote(key)} in {what}",
-                    f"did you mean `{guess}`" if guess else "known keys: " + ", ".join(sorted(known)),
-                )
+        unknown = [key for key in value if key not in known]
+        for count, key in enumerate(unknown):
+            guess = closest(key, known) if count < _MAX_GUESSES else ""
+            self.error(
+                member(path, key),
+                f"unknown key {quote(key)} in {what}",
+                f"did you mean `{guess}`" if guess else "known keys: " + ", ".join(sorted(known)),
+            )
 
     def text(self, value: object, path: str, what: str) -> str | None:
         """Return *value* when it is text that is not empty."""
