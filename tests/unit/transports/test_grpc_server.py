@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from sidecar.model.errors import InternalError, SettingsError, SourceUnavailableError
+from sidecar.services.metrics import NullMetrics
+from sidecar.transports.addresses import TcpAddress
+from sidecar.transports.grpc_server import GrpcListener, TlsFiles
+from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, SNAPSHOT_SERVICE, Method
+from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
+
+LOOPBACK = TcpAddress("127.0.0.1", 0)
+
+
+class Recorder(NullMetrics):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.rpcs: list[tuple[str, str]] = []
+        self.denials = 0
+
+    def record_rpc(self, method: str, code: str) -> None:
+        self.rpcs.append((method, code))
+
+    def record_fault_denials(self, count: int) -> None:
+        self.denials += count
+
+
+class Log:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def info(self, event: str, **values: object) -> None:
+        self.events.append((event, values))
+
+    warning = error = info
+
+
+def failing(error: Exception) -> Method:
+    def method(_request: bytes) -> bytes:
+        raise error
+
+    return method
+
+
+@contextmanager
+def listening(service: str, name: str, method: Method, metrics: Recorder, log: Log) -> Iterator[Any]:
+    """Serve one method, and give what calls it with bytes."""
+    listener = GrpcListener(addresses=[LOOPBACK], methods={service: {name: method}}, metrics=metrics, log=log)
+    (address,) = listener.start()
+    try:
+        with grpc.insecure_channel(str(address), options=[("grpc.enable_http_proxy", 0)]) as channel:
+            yield channel.unary_unary(f"/{service}/{name}")
+    finally:
+        listener.stop(1)
+
+
+def test_authorize_when_a_fault_of_ours_comes_between_then_it_denies() -> None:
+    metrics, log = Recorder(), Log()
+    with listening(AUTHORIZATION_SERVICE, "Authorize", failing(ZeroDivisionError("secret")), metrics, log) as call:
+        answer = pb.AuthorizeResponse.FromString(call(b"", timeout=60))
+
+    assert answer == pb.AuthorizeResponse(decision=pb.DECISION_IMPLICIT_DENY, reason="internal_error")
+    assert metrics.denials == 1
+    assert metrics.rpcs == [("AuthorizationService/Authorize", "OK")]
+    assert [(event, values["cause"]) for event, values in log.events] == [
+        ("rpc_failed", "ZeroDivisionError('secret')")
+    ]
+
+
+def test_batch_when_a_fault_of_ours_comes_between_then_it_denies_each() -> None:
+    metrics = Recorder()
+    batch = pb.BatchAuthorizeRequest(requests=[pb.AuthorizeRequest(action="a:B")] * 3).SerializeToString()
+    with listening(AUTHORIZATION_SERVICE, "BatchAuthorize", failing(MemoryError()), metrics, Log()) as call:
+        answers = pb.BatchAuthorizeResponse.FromString(call(batch, timeout=60)).responses
+
+    assert [answer.decision for answer in answers] == [pb.DECISION_IMPLICIT_DENY] * 3
+    assert metrics.denials == 3
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret"), InternalError("it failed", cause="secret")])
+def test_other_methods_when_a_fault_of_ours_comes_between_then_the_cause_is_in_the_log_alone(error: Exception) -> None:
+    metrics, log = Recorder(), Log()
+    with (
+        listening(SNAPSHOT_SERVICE, "GetSnapshot", failing(error), metrics, log) as call,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        call(b"", timeout=60)
+
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(caught.value)
+    assert "secret" in str(log.events[0][1]["cause"])
+    assert metrics.rpcs == [("SnapshotService/GetSnapshot", "INTERNAL")]
+    if not isinstance(error, InternalError):
+        assert log.events[0][1]["error_id"] in (caught.value.details() or "")
+
+
+def test_methods_when_they_raise_ours_then_the_table_says_the_status() -> None:
+    metrics = Recorder()
+    error = SourceUnavailableError("gone", help="look")
+    with (
+        listening(SNAPSHOT_SERVICE, "GetSnapshot", failing(error), metrics, Log()) as call,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        call(b"", timeout=60)
+
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.details() == "gone (look)"
+    assert metrics.rpcs == [("SnapshotService/GetSnapshot", "UNAVAILABLE")]
+
+
+def test_start_when_the_certificate_is_none_then_it_refuses() -> None:
+    tls = TlsFiles(b"nonsense", b"nonsense")
+    listener = GrpcListener(addresses=[LOOPBACK], methods={}, tls=tls)
+
+    with pytest.raises(SettingsError):
+        listener.start()
+    listener.stop(0)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+import asyncio
+
+import httpx
+import pytest
+
+from sidecar.model.errors import SettingsError
+from sidecar.services.metrics import PrometheusMetrics
+from sidecar.transports.addresses import TcpAddress
+from sidecar.transports.http_server import HttpListener, build_application
+
+
+def fetch(path: str, *, method: str = "GET", reason: str = "", accept: str = "*/*") -> httpx.Response:
+    application = build_application(registry=PrometheusMetrics().registry, not_ready_because=lambda: reason)
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
+            return await client.request(method, path, headers={"accept": accept})
+
+    return asyncio.run(run())
+
+
+def test_readiness_when_something_is_missing_then_503_with_the_reason() -> None:
+    response = fetch("/readyz", reason="no snapshot")
+
+    assert (response.status_code, response.text) == (503, "no snapshot\n")
+
+
+def test_readiness_when_nothing_is_missing_then_200() -> None:
+    assert (fetch("/readyz").status_code, fetch("/readyz").text) == (200, "ok\n")
+
+
+def test_liveness_when_nothing_is_ready_then_200_all_the_same() -> None:
+    assert fetch("/livez", reason="no snapshot").status_code == 200
+
+
+def test_metrics_when_scraped_then_the_format_is_the_one_asked_for() -> None:
+    plain = fetch("/metrics")
+    modern = fetch("/metrics", accept="application/openmetrics-text; version=1.0.0")
+
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert modern.headers["content-type"].startswith("application/openmetrics-text")
+    assert modern.text.endswith("# EOF\n")
+    assert "sidecar_build_info" in plain.text
+
+
+@pytest.mark.parametrize(("path", "method", "status"), [("/", "GET", 404), ("/metrics", "POST", 405)])
+def test_anything_else_when_asked_then_it_is_not_served(path: str, method: str, status: int) -> None:
+    assert fetch(path, method=method).status_code == status
+
+
+def test_listener_when_started_then_it_serves_until_stopped() -> None:
+    application = build_application(registry=PrometheusMetrics().registry, not_ready_because=lambda: "")
+    listener = HttpListener(address=TcpAddress("127.0.0.1", 0), application=application)
+    address = listener.start()
+    try:
+        assert httpx.get(f"http://{address}/livez", trust_env=False).status_code == 200
+        with pytest.raises(SettingsError, match="in use"):
+            HttpListener(address=address, application=application).start()
+    finally:
+        listener.stop()
+
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://{address}/livez", trust_env=False)
