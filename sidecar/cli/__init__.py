@@ -18,7 +18,7 @@ import typer
 
 from sidecar import __version__
 from sidecar.cli import questions, serving, snapshots, sources
-from sidecar.cli.output import ExitStatus, error_to_json, print_error, print_json
+from sidecar.cli.output import ExitStatus, error_to_json, print_error, print_json, print_line
 from sidecar.model.errors import SidecarError
 
 app = typer.Typer(
@@ -43,13 +43,20 @@ questions.add_to(app)
 snapshots.add_to(app)
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print_line(f"iam-sidecar {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _everywhere(
-    *, version: Annotated[bool, typer.Option("--version", help="Show the version, and exit.", is_eager=True)] = False
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version, and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"iam-sidecar {__version__}")
-        raise typer.Exit
+    """Take what stands before the command."""
 
 
 @app.command("version")
@@ -58,7 +65,7 @@ def show_version(*, as_json: Annotated[bool, typer.Option("--json", help="Print 
     if as_json:
         print_json({"version": __version__})
     else:
-        typer.echo(f"iam-sidecar {__version__}")
+        print_line(f"iam-sidecar {__version__}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -89,7 +89,7 @@ def test_child_when_it_says_much_on_standard_error_then_the_last_of_it_is_kept(t
 
 
 def test_child_when_it_takes_too_long_then_it_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(SourceUnavailableError, match="took longer than 0.2 seconds"):
+    with pytest.raises(SourceUnavailableError, match="took longer than"):
         make_compiler(tmp_path, "import time; time.sleep(600)", timeout=0.2).compile_aside(tmp_path)
 
 

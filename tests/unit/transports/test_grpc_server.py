@@ -69,9 +69,7 @@ def test_authorize_when_a_fault_of_ours_comes_between_then_it_denies() -> None:
     assert answer == pb.AuthorizeResponse(decision=pb.DECISION_IMPLICIT_DENY, reason="internal_error")
     assert metrics.denials == 1
     assert metrics.rpcs == [("AuthorizationService/Authorize", "OK")]
-    assert [(event, values["cause"]) for event, values in log.events] == [
-        ("rpc_failed", "ZeroDivisionError('secret')")
-    ]
+    assert [(event, values["cause"]) for event, values in log.events] == [("rpc_failed", "ZeroDivisionError('secret')")]
 
 
 def test_batch_when_a_fault_of_ours_comes_between_then_it_denies_each() -> None:

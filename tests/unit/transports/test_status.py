@@ -24,7 +24,7 @@ def subclasses(kind: type[SidecarError]) -> Iterator[type[SidecarError]]:
         yield from subclasses(child)
 
 
-@pytest.mark.parametrize("kind", sorted(set(subclasses(SidecarError)), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(set(subclasses(SidecarError)), key=str))
 def test_table_when_an_error_class_exists_then_it_or_a_base_has_a_status(kind: type[SidecarError]) -> None:
     assert any(base in STATUS_BY_ERROR for base in kind.__mro__)
 
