@@ -802,7 +802,7 @@ class Accounts:
             return None
         self._foreseen_keys(place, boundary, path, _BOUNDARY_KEYS, "a permissions boundary")
         form = boundary.get("PermissionsBoundaryType")
-        if form is not None and form not in _BOUNDARY_TYPES:
+        if form is not None and not (isinstance(form, str) and form in _BOUNDARY_TYPES):
             shown = quote(form) if isinstance(form, str) else describe(form)
             place.error(
                 f"{path}.PermissionsBoundaryType",

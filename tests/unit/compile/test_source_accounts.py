@@ -488,6 +488,11 @@ ERRORS: dict[str, tuple[Edit, str, tuple[str, ...]]] = {
         "$.UserDetailList[0].PermissionsBoundary.PermissionsBoundaryType",
         ("`Inline`", "PermissionsBoundaryPolicy"),
     ),
+    "type of boundary is no text": (
+        at(*USER, "PermissionsBoundary", "PermissionsBoundaryType", value={}),
+        "$.UserDetailList[0].PermissionsBoundary.PermissionsBoundaryType",
+        ("an object",),
+    ),
     "boundary without ARN": (
         without(*USER, "PermissionsBoundary", "PermissionsBoundaryArn"),
         "$.UserDetailList[0].PermissionsBoundary",
