@@ -2,10 +2,13 @@
 """The example company loads without a complaint, and every decision that it shows is the expected one."""
 
 import io
+import json
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,27 @@ def test_example_then_it_shows_every_layer_and_kind_of_answer() -> None:
     assert {want["decision"] for want in wanted} == {"ALLOW", "EXPLICIT_DENY", "IMPLICIT_DENY"}
     assert {want["layer"] for want in wanted} >= set(show.LAYERS) - {"SESSION"}
     assert sum("mfa" in want for want in wanted) >= 5
+
+
+def statements(value: object) -> Iterator[object]:
+    """Give everything in a decoded file that looks like a statement."""
+    if isinstance(value, dict):
+        if "Effect" in value:
+            yield value
+        for below in value.values():
+            yield from statements(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from statements(below)
+
+
+def test_page_of_policies_then_each_statement_stands_in_the_example() -> None:
+    known = [one for path in ACME.rglob("*.json") for one in statements(json.loads(path.read_text(encoding="utf-8")))]
+    page = (ROOT / "docs" / "policies-by-example.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) >= 8
+    for block in shown:
+        assert json.loads(block) in known
 
 
 def test_printing_when_colour_is_on_then_the_decision_is_coloured() -> None:
