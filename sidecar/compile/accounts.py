@@ -65,6 +65,7 @@ _TAG_KEYS = frozenset({"Key", "Value"})
 _PROFILE_KEYS = frozenset({"Path", "InstanceProfileName", "InstanceProfileId", "Arn", "CreateDate", "Roles", "Tags"})
 
 _PARTITION = re.compile(r"aws(-[a-z0-9]+)*\Z")
+_INLINE_NAME = re.compile(r"[!-)+-.0->@-\[\]-~]{1,128}\Z")
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}\Z")
 _PATH = re.compile(r"/([\x21-\x7e]+/)?\Z")
 _UNIQUE_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
@@ -156,7 +157,7 @@ _ROLE = _Kind(
     ),
     inline_key="RolePolicyList",
     inline_limit=MAX_INLINE_ROLE,
-    attached_limit=20,
+    attached_limit=25,
 )
 _POLICY = _Kind(
     noun="managed policy",
@@ -688,11 +689,11 @@ class Accounts:
                 self._foreseen_keys(place, inline, path, _INLINE_KEYS, "an inline policy")
             name = self._required(place, inline, path, "PolicyName", "inline policy")
             if name is not None:
-                if not _NAME.match(name):
+                if not _INLINE_NAME.match(name):
                     place.error(
                         f"{path}.PolicyName",
                         f"{quote(name)} cannot be the name of an inline policy",
-                        "1 to 128 letters, digits and `_+=,.@-`",
+                        "1 to 128 characters of ASCII other than white space and `\\/*?`",
                     )
                 elif name.lower() in names:
                     place.error(

@@ -18,7 +18,8 @@ from sidecar.model.policy import Policy, PolicyDocument, PolicyKind
 from sidecar.model.snapshot import Organization, OrganizationAccount, OrganizationalUnit
 
 MAX_UNIT_DEPTH = 5
-MAX_POLICIES_PER_NODE = 5
+#: Policies of each kind that AWS attaches to one node.
+MAX_POLICIES_PER_NODE = {PolicyKind.SERVICE_CONTROL: 10, PolicyKind.RESOURCE_CONTROL: 5}
 
 _SERVICE, _RESOURCE = "service_control_policies", "resource_control_policies"
 _ORGANIZATION_KEYS = frozenset({"id", "management_account", "root"})
@@ -173,8 +174,9 @@ class _Reader:
                 "no service control policy at all denies everything below",
                 f"leave `{key}` out to have AWS's FullAWSAccess",
             )
-        if len(items) > MAX_POLICIES_PER_NODE:
-            place.error(path, f"{len(items)} policies, more than the {MAX_POLICIES_PER_NODE} that one node may have")
+        most = MAX_POLICIES_PER_NODE[kind]
+        if len(items) > most:
+            place.error(path, f"{len(items)} policies, more than the {most} that one node may have")
         policies: list[Policy] = []
         names: dict[str, str] = {}
         for index, item in enumerate(items):

@@ -249,6 +249,16 @@ def test_session_duration_when_the_dump_has_one_is_taken() -> None:
     assert snapshot_of(parse_source({FILE: text.encode()})).accounts[0].roles[0].max_session_duration == 7200
 
 
+@pytest.mark.parametrize("name", ["a", "Allow read", "a/b", "a\\b", "a*", "a?", "é", "x" * 129])
+def test_name_of_an_inline_policy_is_any_ascii_but_what_aws_reserves(name: str) -> None:
+    entry = user("alice", UserPolicyList=[{"PolicyName": name, "PolicyDocument": document()}])
+    report = parse(page(users=[entry]))
+    if name == "a":
+        assert snapshot_of(report).accounts[0].users[0].policies[0].name == f"inline:{ARN}:user/alice/a"
+    else:
+        expect_error(report, "$.UserDetailList[0].UserPolicyList[0].PolicyName", "cannot be the name")
+
+
 def test_aws_policy_when_very_long_has_no_quota() -> None:
     long = managed("Extra", owner="aws")
     long["PolicyVersionList"][0]["Document"]["Statement"] *= 100
@@ -462,11 +472,11 @@ ERRORS: dict[str, tuple[Edit, str, tuple[str, ...]]] = {
     ),
     "too many attached policies": (
         lambda it: (
-            it["Policies"].extend(managed(f"P{n}") for n in range(21)),
-            it["RoleDetailList"][0].update(AttachedManagedPolicies=[attached(f"{ARN}:policy/P{n}") for n in range(21)]),
+            it["Policies"].extend(managed(f"P{n}") for n in range(26)),
+            it["RoleDetailList"][0].update(AttachedManagedPolicies=[attached(f"{ARN}:policy/P{n}") for n in range(26)]),
         )[0],
         "$.RoleDetailList[0].AttachedManagedPolicies",
-        ("21 managed policies", "more than 20"),
+        ("26 managed policies", "more than 25"),
     ),
     "too many attached policies of a group": (
         lambda it: (

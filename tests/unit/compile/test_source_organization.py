@@ -225,9 +225,9 @@ ERRORS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "policies are no list": (organization(service_control_policies={}), SCP, ("must be a list",)),
     "policies are null": (organization(service_control_policies=None), SCP, ("must be a list, not null",)),
     "too many policies": (
-        organization(service_control_policies=[{"name": str(n), "document": document("*")} for n in range(6)]),
+        organization(service_control_policies=[{"name": str(n), "document": document("*")} for n in range(11)]),
         SCP,
-        ("6 policies", "5"),
+        ("11 policies", "10"),
     ),
     "too many resource control policies": (
         organization(resource_control_policies=[RCP] * 6),
@@ -297,9 +297,9 @@ ERRORS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
         ("Allow",),
     ),
     "service control policy too large": (
-        scp({"Version": "2012-10-17", "Statement": document("s3:*")["Statement"] * 150}),
+        scp({"Version": "2012-10-17", "Statement": document("s3:*")["Statement"] * 300}),
         f"{SCP}[0]",
-        ("5,120",),
+        ("characters",),
     ),
 }
 
