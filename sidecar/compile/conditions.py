@@ -298,7 +298,8 @@ def _null(text: str) -> Result:
     )
 
 
-_DECIMAL: Final = re.compile(r"([+-]?)([0-9]{1,18})(?:\.([0-9]{1,9}))?", re.ASCII)
+# Zeros in front and behind do not count as digits, here and in requests.
+_DECIMAL: Final = re.compile(r"([+-]?)0*([0-9]{1,18})(?:\.([0-9]{1,9})0*)?", re.ASCII)
 
 
 def _instant(sign: str, whole: str, fraction: str | None) -> Instant:
@@ -319,7 +320,7 @@ def _numeric(text: str) -> Result:
 # SPEC: W3C note "Date and Time Formats", the profile of ISO 8601 that IAM names.
 _DATE: Final = re.compile(
     r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})"
-    r"(?:[Tt]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?)?)?)?",
+    r"(?:[Tt]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9})0*)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?)?)?)?",
     re.ASCII,
 )
 _DATE_HELP: Final = "write a date such as `2026-07-01T00:00:00Z` or `2026-07-01`, or the seconds since 1970"

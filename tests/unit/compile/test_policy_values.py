@@ -211,6 +211,8 @@ def test_principal_when_it_is_hostile_then_it_is_refused_quickly(text: str) -> N
         ("0.123456789", (0, 123_456_789)),
         ("9" * 18, (10**18 - 1, 0)),
         ("-0", (0, 0)),
+        ("000" + "9" * 18, (10**18 - 1, 0)),
+        ("0.1234567890000", (0, 123_456_789)),
     ],
 )
 def test_number_then_it_is_exact(text: str, instant: tuple[int, int]) -> None:
