@@ -19,3 +19,4 @@ include "decide.pxi"      # callers, layers, the order of evaluation, MFA
 include "explain.pxi"     # everything that led to a decision
 include "wire.pxi"        # protobuf in and out
 include "face.pxi"        # what Python sees
+include "measure.pxi"     # timing the above from inside

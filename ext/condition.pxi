@@ -28,13 +28,16 @@ cdef struct Eval:
     const Principal *principal     # NULL likewise
     uint32_t account_index
     const Account *account         # NULL likewise
+    uint32_t caller_key            # length of the text that the image knows it by; 0: none
+    uint32_t caller_hash
+    uint32_t action_hash
     Slice session                  # name of a role session
     Slice service_name             # folded
     uint8_t service_buffer[MAX_ACTION]
     # What is done.
     Slice action                   # folded
     Slice action_name              # behind its colon
-    uint8_t action_buffer[MAX_ACTION]
+    uint8_t action_buffer[MAX_ACTION + 8]
     uint32_t service               # IMAGE_NONE: no policy names it
     uint32_t action_number         # IMAGE_NONE: no policy spells it out
     # To what.
@@ -46,6 +49,7 @@ cdef struct Eval:
     MfaFacts mfa
     bint mfa_seen                  # a condition asked for an MFA fact
     bint age_seen                  # a condition asked for the age of the proof
+    bint factor_seen               # a condition asked which factor was proved
     bint fault                     # a bound was passed: deny
     uint8_t *missing               # one byte a key of the image, or NULL
     # Texts made on demand.
@@ -205,8 +209,14 @@ cdef void builtin_value(Eval *e, uint32_t builtin, Value *value) noexcept nogil:
 cdef inline bint entry_value(const Eval *e, uint32_t key, bint overriding, Value *value) noexcept nogil:
     # Whether the request (or its overrides) states the key, if only as null.
     cdef const ContextEntry *entry
-    cdef uint32_t i
-    for i in range(e.request.entry_count):
+    cdef uint32_t i = e.request.slots[key & (KEY_SLOTS - 1)]
+    cdef uint32_t end = i
+    if i == 0:
+        return False
+    if i == SLOT_SHARED:
+        i = 1
+        end = e.request.entry_count
+    for i in range(i - 1, end):
         entry = &e.request.entries[i]
         if entry.key == key and entry.overriding == overriding:
             if entry.is_null:
@@ -248,6 +258,11 @@ cdef inline void key_value(Eval *e, uint32_t number, Value *value) noexcept nogi
             e.mfa_seen = True
             if key.builtin == KEY_MFA_AGE:
                 e.age_seen = True
+            elif key.builtin != KEY_MFA_PRESENT:
+                e.factor_seen = True
+        elif key.builtin == KEY_TOKEN_ISSUE_TIME:
+            # A proof comes with a session, and that with a time of issue.
+            e.mfa_seen = True
         if (
             UNLIKELY(e.request.override_count != 0)
             and not (is_mfa and e.mfa.proved)

@@ -26,14 +26,28 @@ cdef struct MfaAnswer:
     bint user_verification
 
 
-# The policies that apply to one request. IMAGE_NONE: the layer does not apply.
+# The rules of one policy set that a request has to look at: those for every service and those for
+# its own. Empty where the layer does not apply.
+cdef struct Span:
+    const uint32_t *any
+    const uint32_t *any_allows    # those before it deny
+    const uint32_t *any_end
+    const uint32_t *own
+    const uint32_t *own_allows    # those before it deny
+    const uint32_t *own_end
+    bint applies
+    bint allows_all
+
+
+# The policies that apply to one request.
 cdef struct Layers:
-    uint32_t service_control
-    uint32_t resource_control
-    uint32_t resource
-    uint32_t identity
-    uint32_t boundary
-    uint32_t session
+    Span service_control
+    Span resource_control
+    Span resource
+    Span identity
+    Span boundary
+    Span session
+    uint32_t resource_set     # IMAGE_NONE: none
     bint has_session
     bint must_grant           # the resource policy must grant by itself
     bint same_account
@@ -198,24 +212,34 @@ cdef inline bint rule_allows(Eval *e, const Rule *rule) noexcept nogil:
 
 # Sets of policies.
 
-# The rules of one set that are of the request's service.
-cdef struct Span:
-    const uint32_t *start
-    const uint32_t *allows    # those before it deny
-    const uint32_t *end
+cdef inline void span_clear(Span *span) noexcept nogil:
+    memset(span, 0, sizeof(Span))
 
 
-cdef inline void set_span(const Eval *e, const PolicySet *policies, Span *span) noexcept nogil:
-    cdef const uint16_t *services = e.image.set_services + policies.services
-    cdef uint32_t count = policies.service_count
+cdef void span_open(const Eval *e, uint32_t set_word, Span *span) noexcept nogil:
+    # Find the rules of the set that begins at *set_word*, IMAGE_NONE: of none, and have them on their way from memory.
+    cdef const uint32_t *head
+    cdef const PolicySet *policies
+    cdef const uint16_t *services
+    cdef const uint32_t *entries
+    cdef const uint32_t *ref
     cdef uint32_t low = 0
     cdef uint32_t half
-    cdef const uint32_t *starts
-    span.start = NULL
-    span.allows = NULL
-    span.end = NULL
+    cdef uint32_t count
+    span_clear(span)
+    if set_word == IMAGE_NONE:
+        return
+    head = e.image.sets + set_word
+    policies = <const PolicySet *>head
+    span.applies = True
+    span.allows_all = policies.flags & SET_ALLOWS_ALL != 0
+    span.any = head + policies.any
+    span.any_allows = span.any + policies.any_denies
+    span.any_end = span.any + policies.any_count
+    count = policies.service_count
     if e.service == IMAGE_NONE or count == 0:
         return
+    services = <const uint16_t *>(head + 8)
     # Lower bound without a branch that depends on the data.
     while count > 1:
         half = count >> 1
@@ -223,50 +247,43 @@ cdef inline void set_span(const Eval *e, const PolicySet *policies, Span *span) 
         count -= half
     if services[low] != e.service:
         return
-    starts = e.image.set_starts + policies.starts + low
-    span.start = e.image.refs + starts[0]
-    span.end = e.image.refs + starts[1]
-    span.allows = span.start + e.image.set_denies[policies.services + low]
+    entries = head + policies.entries + low
+    span.own = span.any_end + (entries[0] & 0xFFFF)
+    span.own_allows = span.own + (entries[0] >> 16)
+    span.own_end = span.any_end + (entries[1] & 0xFFFF)
+    ref = span.own
+    while ref != span.own_end and ref - span.own < 8:
+        PREFETCH(&e.image.rules[ref[0]])
+        ref += 1
 
 
-cdef bint set_denies(Eval *e, uint32_t number) noexcept nogil:
-    cdef const PolicySet *policies
-    cdef const uint32_t *ref
-    cdef Span span
-    cdef uint32_t i
-    if number == IMAGE_NONE:
-        return False
-    policies = &e.image.sets[number]
-    if policies.flags & SET_HAS_DENY == 0:
-        return False
-    for i in range(policies.any_denies):
-        if rule_denies(e, &e.image.rules[e.image.refs[policies.any + i]]):
+cdef bint span_denies(Eval *e, const Span *span) noexcept nogil:
+    cdef const uint32_t *ref = span.any
+    while ref != span.any_allows:
+        if rule_denies(e, &e.image.rules[ref[0]]):
             return True
-    set_span(e, policies, &span)
-    ref = span.start
-    while ref != span.allows:
+        ref += 1
+    ref = span.own
+    while ref != span.own_allows:
         if rule_denies(e, &e.image.rules[ref[0]]):
             return True
         ref += 1
     return False
 
 
-cdef bint set_allows(Eval *e, uint32_t number) noexcept nogil:
-    cdef const PolicySet *policies = &e.image.sets[number]
-    cdef const uint32_t *ref
-    cdef Span span
-    cdef uint32_t i
-    if policies.flags & SET_ALLOWS_ALL:
+cdef bint span_allows(Eval *e, const Span *span) noexcept nogil:
+    cdef const uint32_t *ref = span.own_allows
+    if span.allows_all:
         return True
-    set_span(e, policies, &span)
-    ref = span.allows
-    while ref != span.end:
+    while ref != span.own_end:
         if rule_allows(e, &e.image.rules[ref[0]]):
             return True
         ref += 1
-    for i in range(policies.any_denies, policies.any_count):
-        if rule_allows(e, &e.image.rules[e.image.refs[policies.any + i]]):
+    ref = span.any_allows
+    while ref != span.any_end:
+        if rule_allows(e, &e.image.rules[ref[0]]):
             return True
+        ref += 1
     return False
 
 
@@ -277,27 +294,21 @@ cdef inline uint32_t rule_grants(Eval *e, const Rule *rule) noexcept nogil:
     return names
 
 
-cdef uint32_t set_grants(Eval *e, uint32_t number) noexcept nogil:
+cdef uint32_t span_grants(Eval *e, const Span *span) noexcept nogil:
     # NAMES_* of all Allows of a resource policy that apply.
-    cdef const PolicySet *policies
-    cdef const uint32_t *ref
-    cdef Span span
+    cdef const uint32_t *ref = span.own_allows
     cdef uint32_t names = 0
-    cdef uint32_t i
-    if number == IMAGE_NONE:
-        return 0
-    policies = &e.image.sets[number]
-    set_span(e, policies, &span)
-    ref = span.allows
-    while ref != span.end:
+    while ref != span.own_end:
         names |= rule_grants(e, &e.image.rules[ref[0]])
         if names & NAMES_CALLER:
             return names
         ref += 1
-    for i in range(policies.any_denies, policies.any_count):
-        names |= rule_grants(e, &e.image.rules[e.image.refs[policies.any + i]])
+    ref = span.any_allows
+    while ref != span.any_end:
+        names |= rule_grants(e, &e.image.rules[ref[0]])
         if names & NAMES_CALLER:
             return names
+        ref += 1
     return names
 
 
@@ -340,7 +351,11 @@ cdef uint32_t caller_key(Eval *e, const Request *request, const ArnText *arn, Fa
     cdef Slice service = arn_field(arn, 2)
     cdef Slice resource = arn_field(arn, 5)
     cdef Slice role
+    cdef Slice account = arn_field(arn, 4)
     cdef const uint8_t *slash
+    if arn_field(arn, 3).len or not account_valid(&account):
+        fault_set(fault, b"principal", b"its ARN names a region, or no account of twelve digits")
+        return 0
     if slice_equals(service, b"iam", 3):
         if resource.len > 5 and memcmp(resource.data, b"user/", 5) == 0:
             e.caller = CALLER_USER
@@ -372,53 +387,22 @@ cdef uint32_t caller_key(Eval *e, const Request *request, const ArnText *arn, Fa
     return 0
 
 
-cdef bint caller_find(Eval *e, const Request *request, ArnText *arn, Fault *fault) noexcept nogil:
-    # Who calls. False with *fault* set: invalid; without: not in the snapshot.
+cdef bint caller_read(Eval *e, const Request *request, Fault *fault) noexcept nogil:
+    # What kind of caller the principal names, and by which part of its ARN the image knows it.
     cdef Slice text = request.principal
-    cdef uint32_t key
-    cdef uint32_t number
+    cdef ArnText arn
     if text.len == 0:
         e.caller = CALLER_ANONYMOUS
         return True
     if memchr(text.data, 0, text.len) != NULL:
         return fault_set(fault, b"principal", b"it holds a NUL character")
-    if not arn_parse(text.data, text.len, arn):
+    if not arn_parse(text.data, text.len, &arn):
         if caller_is_service(e, text):
             e.caller = CALLER_SERVICE
             return True
         return fault_set(fault, b"principal", b"it is neither an ARN nor a service principal such as backup.amazonaws.com")
-    key = caller_key(e, request, arn, fault)
-    if key == 0:
-        return False
-    number = table_find(
-        e.image, e.image.principal_table, e.image.principal_mask, e.image.principals, sizeof(Principal), text.data, key
-    )
-    if number == IMAGE_NONE or e.image.principals[number].kind != e.caller:
-        return False
-    e.principal_index = number
-    e.principal = &e.image.principals[number]
-    e.account_index = e.principal.account
-    e.account = &e.image.accounts[e.account_index]
-    return True
-
-
-cdef void action_find(Eval *e, const Request *request) noexcept nogil:
-    cdef const uint8_t *colon
-    cdef uint32_t number
-    fold_text(request.action.data, request.action.len, e.action_buffer)
-    e.action = slice_of(e.action_buffer, request.action.len)
-    # SAFETY: request_bind found exactly one colon inside.
-    colon = <const uint8_t *>memchr(e.action.data, 58, e.action.len)
-    e.action_name = slice_of(colon + 1, e.action.len - <uint32_t>(colon - e.action.data) - 1)
-    number = table_find(
-        e.image, e.image.action_table, e.image.action_mask, e.image.actions, sizeof(Action), e.action.data, e.action.len
-    )
-    e.action_number = IMAGE_NONE
-    if LIKELY(number != IMAGE_NONE):
-        e.service = e.image.actions[number].service
-        e.action_number = e.image.actions[number].number
-    else:
-        e.service = service_find(e.image, e.action.data, <uint32_t>(colon - e.action.data))
+    e.caller_key = caller_key(e, request, &arn, fault)
+    return e.caller_key != 0
 
 
 cdef const ResourcePolicy *resource_policy_find(const Eval *e) noexcept nogil:
@@ -492,16 +476,19 @@ cdef void resource_layer(Eval *e, Layers *layers, Slice *policy_owner) noexcept 
                 e.resource.len,
             )
             if number != IMAGE_NONE:
-                layers.resource = e.image.role_trusts[number].set
+                layers.resource_set = e.image.role_trusts[number].set
         return
     if e.service == e.image.kms_service and e.service != IMAGE_NONE:
         resource = arn_field(&e.resource, 5)
         layers.must_grant = (
             slice_equals(arn_field(&e.resource, 2), b"kms", 3) and resource.len > 4 and memcmp(resource.data, b"key/", 4) == 0
         )
+    resource = arn_field(&e.resource, 2)
+    if e.image.header.resource_services >> (hash_text(resource.data, resource.len) & 63) & 1 == 0:
+        return
     found = resource_policy_find(e)
     if found != NULL:
-        layers.resource = found.set
+        layers.resource_set = found.set
         policy_owner[0] = image_text(e.image, e.image.accounts[found.account].id, e.image.accounts[found.account].id_len)
 
 
@@ -551,40 +538,41 @@ cdef inline bint same_partition(const Eval *e) noexcept nogil:
 
 cdef void layers_find(Eval *e, Layers *layers) noexcept nogil:
     # SPEC: docs/semantics.md, the table of layers.
-    cdef const Account *owner
     cdef bint linked = e.principal != NULL and e.principal.flags & PRINCIPAL_SERVICE_LINKED != 0
-    layers.service_control = IMAGE_NONE
-    layers.resource_control = IMAGE_NONE
-    layers.identity = IMAGE_NONE
-    layers.boundary = IMAGE_NONE
-    layers.session = IMAGE_NONE
+    cdef uint32_t resource_control = IMAGE_NONE
     layers.has_session = False
     layers.same_account = e.account != NULL and e.owner_index == e.account_index
+    span_clear(&layers.session)
     if e.principal != NULL:
-        layers.boundary = e.principal.boundary
-        if e.caller != CALLER_ROOT:
-            layers.identity = e.principal.identity
-        if not linked:
-            layers.service_control = e.account.service_control
+        span_open(e, IMAGE_NONE if e.caller == CALLER_ROOT else e.principal.identity, &layers.identity)
+        span_open(e, e.principal.boundary, &layers.boundary)
+        span_open(e, IMAGE_NONE if linked else e.account.service_control, &layers.service_control)
         if e.image.header.flags & IMAGE_SESSION_POLICIES and e.image.counts[SECTION_SESSION_SETS]:
             layers.has_session = e.caller != CALLER_ROOT
-            layers.session = e.image.session_sets[0]
+            span_open(e, e.image.session_sets[0], &layers.session)
         elif e.caller == CALLER_FEDERATED_USER:
             layers.has_session = True
+    else:
+        span_clear(&layers.identity)
+        span_clear(&layers.boundary)
+        span_clear(&layers.service_control)
     if e.owner_index != IMAGE_NONE and not linked:
-        owner = &e.image.accounts[e.owner_index]
-        layers.resource_control = owner.resource_control
+        resource_control = e.image.accounts[e.owner_index].resource_control
+    span_open(e, resource_control, &layers.resource_control)
+    span_open(e, layers.resource_set, &layers.resource)
 
 
 # The order of evaluation.
 
 cdef inline bint levels_allow(Eval *e) noexcept nogil:
     # Whether every level of service control policies allows; levels that allow everything are not stored.
+    cdef Span span
     cdef uint32_t i
     if e.account == NULL or e.principal.flags & PRINCIPAL_SERVICE_LINKED:
         return True
     for i in range(e.account.level_count):
-        if not set_allows(e, e.image.levels[e.account.levels + i]):
+        span_open(e, e.image.levels[e.account.levels + i], &span)
+        if not span_allows(e, &span):
             return False
     return True
 
@@ -614,21 +602,21 @@ cdef Outcome evaluate(Eval *e, const Layers *layers) noexcept nogil:
     cdef uint32_t names
     cdef bint identity = False
     cdef uint32_t allow_reason = REASON_IDENTITY_ALLOW
-    if set_denies(e, layers.service_control):
+    if span_denies(e, &layers.service_control):
         return outcome(DECISION_EXPLICIT_DENY, LAYER_SERVICE_CONTROL, REASON_EXPLICIT_DENY)
-    if set_denies(e, layers.resource_control):
+    if span_denies(e, &layers.resource_control):
         return outcome(DECISION_EXPLICIT_DENY, LAYER_RESOURCE_CONTROL, REASON_EXPLICIT_DENY)
-    if set_denies(e, layers.resource):
+    if span_denies(e, &layers.resource):
         return outcome(DECISION_EXPLICIT_DENY, LAYER_RESOURCE, REASON_EXPLICIT_DENY)
-    if set_denies(e, layers.identity):
+    if span_denies(e, &layers.identity):
         return outcome(DECISION_EXPLICIT_DENY, LAYER_IDENTITY, REASON_EXPLICIT_DENY)
-    if set_denies(e, layers.boundary):
+    if span_denies(e, &layers.boundary):
         return outcome(DECISION_EXPLICIT_DENY, LAYER_PERMISSIONS_BOUNDARY, REASON_EXPLICIT_DENY)
-    if layers.has_session and set_denies(e, layers.session):
+    if layers.has_session and span_denies(e, &layers.session):
         return outcome(DECISION_EXPLICIT_DENY, LAYER_SESSION, REASON_EXPLICIT_DENY)
     if not levels_allow(e):
         return implicit(LAYER_SERVICE_CONTROL, REASON_NO_SERVICE_CONTROL_ALLOW)
-    names = set_grants(e, layers.resource)
+    names = span_grants(e, &layers.resource)
     if e.caller == CALLER_ANONYMOUS and layers.must_grant:
         names = 0
     if e.principal == NULL:
@@ -645,13 +633,13 @@ cdef Outcome evaluate(Eval *e, const Layers *layers) noexcept nogil:
             return implicit(LAYER_RESOURCE, REASON_NO_RESOURCE_ALLOW)
     elif names == 0:
         return implicit(LAYER_RESOURCE, REASON_NO_RESOURCE_ALLOW)
-    if layers.identity != IMAGE_NONE:
-        identity = set_allows(e, layers.identity)
+    if layers.identity.applies:
+        identity = span_allows(e, &layers.identity)
     if not identity and not (layers.same_account and names & NAMES_PARENT):
         return implicit(LAYER_IDENTITY, REASON_NO_IDENTITY_ALLOW)
-    if layers.boundary != IMAGE_NONE and not set_allows(e, layers.boundary):
+    if layers.boundary.applies and not span_allows(e, &layers.boundary):
         return implicit(LAYER_PERMISSIONS_BOUNDARY, REASON_NO_PERMISSIONS_BOUNDARY_ALLOW)
-    if layers.has_session and (layers.session == IMAGE_NONE or not set_allows(e, layers.session)):
+    if layers.has_session and not span_allows(e, &layers.session):
         return implicit(LAYER_SESSION, REASON_NO_SESSION_ALLOW)
     if identity:
         return outcome(DECISION_ALLOW, LAYER_IDENTITY, allow_reason)
@@ -681,32 +669,24 @@ cdef void block_ages(const Eval *e, uint32_t number, uint32_t *ages, uint32_t *c
             continue
         for k in range(test.value_count):
             seconds = e.image.instants[test.values + k].seconds
-            if 0 <= seconds < AGE_UNBOUNDED and count[0] < MAX_AGES:
+            if 0 <= seconds <= AGE_UNBOUNDED and count[0] < MAX_AGES:
                 ages[count[0]] = <uint32_t>seconds
                 count[0] += 1
 
 
-cdef void set_ages(Eval *e, uint32_t number, uint32_t *ages, uint32_t *count) noexcept nogil:
-    # The ages of all rules of a set whose action and resource match.
-    cdef const PolicySet *policies
+cdef void refs_ages(Eval *e, const uint32_t *ref, const uint32_t *end, uint32_t *ages, uint32_t *count) noexcept nogil:
     cdef const Rule *rule
-    cdef const uint32_t *ref
-    cdef Span span
-    cdef uint32_t i
-    if number == IMAGE_NONE:
-        return
-    policies = &e.image.sets[number]
-    set_span(e, policies, &span)
-    ref = span.start
-    while ref != span.end:
+    while ref != end:
         rule = &e.image.rules[ref[0]]
         if rule.block != IMAGE_NONE and rule_has_action(e, rule) and rule_has_resource(e, rule):
             block_ages(e, rule.block, ages, count)
         ref += 1
-    for i in range(policies.any_count):
-        rule = &e.image.rules[e.image.refs[policies.any + i]]
-        if rule.block != IMAGE_NONE and rule_has_action(e, rule) and rule_has_resource(e, rule):
-            block_ages(e, rule.block, ages, count)
+
+
+cdef void span_ages(Eval *e, const Span *span, uint32_t *ages, uint32_t *count) noexcept nogil:
+    # The ages of all rules of a set whose action and resource match.
+    refs_ages(e, span.any, span.any_end, ages, count)
+    refs_ages(e, span.own, span.own_end, ages, count)
 
 
 cdef uint32_t greatest_age(Eval *e, const Layers *layers) noexcept nogil:
@@ -720,13 +700,13 @@ cdef uint32_t greatest_age(Eval *e, const Layers *layers) noexcept nogil:
     cdef uint32_t step
     if allows_with(e, layers, AGE_UNBOUNDED):
         return AGE_UNBOUNDED
-    set_ages(e, layers.service_control, ages, &count)
-    set_ages(e, layers.resource_control, ages, &count)
-    set_ages(e, layers.resource, ages, &count)
-    set_ages(e, layers.identity, ages, &count)
-    set_ages(e, layers.boundary, ages, &count)
+    span_ages(e, &layers.service_control, ages, &count)
+    span_ages(e, &layers.resource_control, ages, &count)
+    span_ages(e, &layers.resource, ages, &count)
+    span_ages(e, &layers.identity, ages, &count)
+    span_ages(e, &layers.boundary, ages, &count)
     if layers.has_session:
-        set_ages(e, layers.session, ages, &count)
+        span_ages(e, &layers.session, ages, &count)
     for i in range(1, count):
         age = ages[i]
         k = i
@@ -739,7 +719,7 @@ cdef uint32_t greatest_age(Eval *e, const Layers *layers) noexcept nogil:
             continue
         for step in range(3):
             # Above the greatest constant lies what was just refused.
-            if step == 0 and i == 0:
+            if step == 0 and (i == 0 or ages[i] == AGE_UNBOUNDED):
                 continue
             if step == 2 and ages[i] == 0:
                 continue
@@ -755,7 +735,6 @@ cdef void mfa_answer(Eval *e, const Layers *layers, MfaAnswer *answer) noexcept 
     cdef uint32_t method
     cdef uint32_t age
     cdef bint by_touch = False
-    cdef bint every_method = e.image.header.flags & IMAGE_MFA_METHOD == 0
     answer.needed = False
     answer.methods = 0
     answer.max_age = AGE_UNBOUNDED
@@ -766,18 +745,18 @@ cdef void mfa_answer(Eval *e, const Layers *layers, MfaAnswer *answer) noexcept 
         e.mfa.method = method
         e.mfa.user_verified = variant == 2
         e.age_seen = False
+        e.factor_seen = False
         if allows_with(e, layers, 0):
             answer.needed = True
             answer.methods |= 1 << method
             if variant != 2:
                 by_touch = True
-            # An evaluation that never asked for the age is the same at every age.
+            # An evaluation that never asked for the age is the same at every age, and likewise below for the factor.
             if e.age_seen:
                 age = greatest_age(e, layers)
                 if age < answer.max_age:
                     answer.max_age = age
-        if every_method:
-            # No policy tells factors apart, so they all fare alike.
+        if variant == 0 and not e.factor_seen:
             if answer.needed:
                 answer.methods = 0xF
             break
@@ -803,19 +782,19 @@ cdef void eval_clear(Eval *e, const ImageView *image, const Request *request, in
     e.mfa.proved = False
     e.mfa_seen = False
     e.age_seen = False
+    e.factor_seen = False
     e.fault = False
     e.missing = NULL
 
 
-cdef Outcome prepare(Eval *e, const Request *request, Layers *layers, Fault *fault) noexcept nogil:
-    # Rules 1 to 4: the parties. DECISION_UNSPECIFIED: go on with evaluate, unless *fault* is set.
-    cdef ArnText caller_arn
-    cdef Slice policy_owner = slice_of(NULL, 0)
-    cdef bint known
-    layers.resource = IMAGE_NONE
-    layers.must_grant = False
-    if request.has_session_token:
-        return implicit(LAYER_UNSPECIFIED, REASON_SESSION_INVALID)
+cdef bint parties_read(Eval *e, const Request *request, Fault *fault) noexcept nogil:
+    # Read caller, action and resource, without looking at the image but to have the slots of its tables on their way
+    # from memory; reading the context, which comes next, takes as long as that.
+    if not request_check(request, fault):
+        return False
+    e.caller_key = 0
+    if not request.has_session_token and not caller_read(e, request, fault):
+        return False
     e.resource_is_any = request.resource.len == 1 and request.resource.data[0] == 42
     if not e.resource_is_any and (
         not arn_parse(request.resource.data, request.resource.len, &e.resource)
@@ -823,14 +802,88 @@ cdef Outcome prepare(Eval *e, const Request *request, Layers *layers, Fault *fau
         or arn_field(&e.resource, 2).len == 0
         or arn_field(&e.resource, 5).len == 0
     ):
-        fault_set(fault, b"resource", b"it is neither `*` nor an ARN of six fields")
-        return implicit(LAYER_UNSPECIFIED, REASON_INTERNAL_ERROR)
-    known = caller_find(e, request, &caller_arn, fault)
-    if fault.field != NULL:
-        return implicit(LAYER_UNSPECIFIED, REASON_INTERNAL_ERROR)
-    if not known:
+        return fault_set(fault, b"resource", b"it is neither `*` nor an ARN of six fields")
+    fold_ascii(request.action.data, request.action.len, e.action_buffer)
+    e.action = slice_of(e.action_buffer, request.action.len)
+    e.action_hash = hash_text(e.action.data, e.action.len)
+    PREFETCH(&e.image.action_table[e.action_hash & e.image.action_mask])
+    if e.caller_key:
+        e.caller_hash = hash_text(request.principal.data, e.caller_key)
+        PREFETCH(&e.image.principal_table[e.caller_hash & e.image.principal_mask])
+    return True
+
+
+cdef void parties_fetch(Eval *e) noexcept nogil:
+    # The slots have arrived: have the records on their way.
+    cdef uint32_t number = e.image.action_table[e.action_hash & e.image.action_mask]
+    if number:
+        PREFETCH(&e.image.actions[number - 1])
+    if e.caller_key:
+        number = e.image.principal_table[e.caller_hash & e.image.principal_mask]
+        if number:
+            PREFETCH(&e.image.principals[number - 1])
+
+
+cdef bint parties_find(Eval *e) noexcept nogil:
+    # Whether the caller is known. Its policies are on their way then.
+    cdef const uint32_t *head
+    cdef const uint8_t *colon
+    cdef uint32_t number
+    cdef uint32_t i
+    if e.caller_key:
+        number = table_find_hashed(
+            e.image, e.image.principal_table, e.image.principal_mask, e.image.principals, sizeof(Principal),
+            e.request.principal.data, e.caller_key, e.caller_hash,
+        )
+        if number == IMAGE_NONE or e.image.principals[number].kind != e.caller:
+            return False
+        e.principal_index = number
+        e.principal = &e.image.principals[number]
+        e.account_index = e.principal.account
+        e.account = &e.image.accounts[e.account_index]
+        head = e.image.sets + e.principal.identity
+        for i in range(5):
+            PREFETCH(head + 16 * i)
+    # SAFETY: request_check found exactly one colon inside.
+    colon = <const uint8_t *>memchr(e.action.data, 58, e.action.len)
+    e.action_name = slice_of(colon + 1, e.action.len - <uint32_t>(colon - e.action.data) - 1)
+    number = table_find_hashed(
+        e.image, e.image.action_table, e.image.action_mask, e.image.actions, sizeof(Action),
+        e.action.data, e.action.len, e.action_hash,
+    )
+    e.action_number = IMAGE_NONE
+    if LIKELY(number != IMAGE_NONE):
+        e.service = e.image.actions[number].service
+        e.action_number = e.image.actions[number].number
+    else:
+        e.service = service_find(e.image, e.action.data, <uint32_t>(colon - e.action.data))
+    return True
+
+
+cdef bint request_read(Eval *e, Request *request, Fault *fault) noexcept nogil:
+    # Check a parsed request and bind it to the image of *e*. What follows needs no byte of it checked again.
+    cdef uint32_t i
+    cdef uint32_t half = (request.entry_count + 1) >> 1
+    if not parties_read(e, request, fault):
+        return False
+    memset(request.slots, 0, sizeof(request.slots))
+    for i in range(request.entry_count):
+        if i == half:
+            parties_fetch(e)
+        if not entry_bind(e.image, request, i, fault):
+            return False
+    return True
+
+
+cdef Outcome prepare(Eval *e, const Request *request, Layers *layers, Fault *fault) noexcept nogil:
+    # Rules 2 to 4: the parties. DECISION_UNSPECIFIED: go on with evaluate, unless *fault* is set.
+    cdef Slice policy_owner = slice_of(NULL, 0)
+    layers.resource_set = IMAGE_NONE
+    layers.must_grant = False
+    if request.has_session_token:
+        return implicit(LAYER_UNSPECIFIED, REASON_SESSION_INVALID)
+    if not parties_find(e):
         return implicit(LAYER_UNSPECIFIED, REASON_UNKNOWN_PRINCIPAL)
-    action_find(e, request)
     resource_layer(e, layers, &policy_owner)
     if not owner_find(e, request, policy_owner, fault):
         return implicit(LAYER_UNSPECIFIED, REASON_RESOURCE_ACCOUNT_UNKNOWN)

@@ -65,24 +65,19 @@ cdef bint rule_applies_noting(Eval *e, const Rule *rule, bint must_grant) noexce
     return block_holds(e, rule.block, deny)
 
 
-cdef int explain_set(Eval *e, uint32_t number, object layer, bint must_grant, set matches) except -1:
-    cdef const PolicySet *policies
-    cdef const uint32_t *ref
-    cdef Span span
-    cdef uint32_t i
-    if number == IMAGE_NONE:
-        return 0
-    policies = &e.image.sets[number]
-    set_span(e, policies, &span)
-    ref = span.start
-    while ref != span.end:
+cdef int explain_refs(
+    Eval *e, const uint32_t *ref, const uint32_t *end, object layer, bint must_grant, set matches
+) except -1:
+    while ref != end:
         if rule_applies_noting(e, &e.image.rules[ref[0]], must_grant):
             matches.add(statement_match(e.image, &e.image.rules[ref[0]], layer))
         ref += 1
-    for i in range(policies.any_count):
-        if rule_applies_noting(e, &e.image.rules[e.image.refs[policies.any + i]], must_grant):
-            matches.add(statement_match(e.image, &e.image.rules[e.image.refs[policies.any + i]], layer))
     return 0
+
+
+cdef int explain_span(Eval *e, const Span *span, object layer, bint must_grant, set matches) except -1:
+    explain_refs(e, span.any, span.any_end, layer, must_grant, matches)
+    return explain_refs(e, span.own, span.own_end, layer, must_grant, matches)
 
 
 cdef str image_str(const ImageView *image, uint32_t offset, uint32_t length):
@@ -108,13 +103,13 @@ cdef tuple explain_layers(Eval *e, const Layers *layers):
     cdef uint8_t[::1] view = missing
     matches = set()
     e.missing = &view[0]
-    explain_set(e, layers.service_control, PolicyLayer.SERVICE_CONTROL, False, matches)
-    explain_set(e, layers.resource_control, PolicyLayer.RESOURCE_CONTROL, False, matches)
-    explain_set(e, layers.resource, PolicyLayer.RESOURCE, layers.must_grant, matches)
-    explain_set(e, layers.identity, PolicyLayer.IDENTITY, False, matches)
-    explain_set(e, layers.boundary, PolicyLayer.PERMISSIONS_BOUNDARY, False, matches)
+    explain_span(e, &layers.service_control, PolicyLayer.SERVICE_CONTROL, False, matches)
+    explain_span(e, &layers.resource_control, PolicyLayer.RESOURCE_CONTROL, False, matches)
+    explain_span(e, &layers.resource, PolicyLayer.RESOURCE, layers.must_grant, matches)
+    explain_span(e, &layers.identity, PolicyLayer.IDENTITY, False, matches)
+    explain_span(e, &layers.boundary, PolicyLayer.PERMISSIONS_BOUNDARY, False, matches)
     if layers.has_session:
-        explain_set(e, layers.session, PolicyLayer.SESSION, False, matches)
+        explain_span(e, &layers.session, PolicyLayer.SESSION, False, matches)
     e.missing = NULL
     keys = [image_str(e.image, e.image.keys[i].name, e.image.keys[i].name_len) for i in range(count) if missing[i]]
     return tuple(sorted(matches)), tuple(sorted(keys))

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What Python sees of the core. Only this part holds the GIL.
 
-from libc.stdlib cimport free, malloc
-
 from sidecar.model.decision import Answer, Decision, MfaMethod, MfaRequirement, PolicyLayer, Reason, StatementMatch
 from sidecar.model.errors import InternalError, RequestError
 
@@ -202,9 +200,9 @@ def explain(Image image, request, *, int64_t seconds, uint32_t nanos, bint simul
     if not read_explain(&reader, &parsed, &fault):
         raise fault_error(&fault)
     parsed.simulation = simulation
-    if not request_bind(&image.view, &parsed, &fault):
-        raise fault_error(&fault)
     eval_clear(&e, &image.view, &parsed, seconds, nanos)
+    if not request_read(&e, &parsed, &fault):
+        raise fault_error(&fault)
     result = decide(&e, &parsed, &layers, &mfa, &fault)
     if fault.field != NULL:
         raise fault_error(&fault)

@@ -8,22 +8,42 @@ cdef struct ArnText:
     uint32_t colons[5]  # offsets
 
 
-cdef bint arn_parse(const uint8_t *data, uint32_t length, ArnText *arn) noexcept nogil:
+cdef extern from *:
+    """
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+    /* Offsets of the first five colons, sixteen bytes at a time where the machine can; 0: there are fewer. */
+    static inline int find_colons(const uint8_t *data, uint32_t length, uint32_t *colons) {
+        uint32_t found = 0, i = 0;
+    #if defined(__SSE2__)
+        const __m128i colon = _mm_set1_epi8(':');
+        for (; i + 16 <= length; i += 16) {
+            uint32_t mask = (uint32_t)_mm_movemask_epi8(
+                _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(data + i)), colon));
+            while (mask) {
+                colons[found++] = i + (uint32_t)__builtin_ctz(mask);
+                if (found == 5) return 1;
+                mask &= mask - 1;
+            }
+        }
+    #endif
+        for (; i < length; i++)
+            if (data[i] == ':') {
+                colons[found++] = i;
+                if (found == 5) return 1;
+            }
+        return 0;
+    }
+    """
+    bint find_colons(const uint8_t *data, uint32_t length, uint32_t *colons) nogil
+
+
+cdef inline bint arn_parse(const uint8_t *data, uint32_t length, ArnText *arn) noexcept nogil:
     # Whether the text is an ARN: six fields, the first of them `arn`.
-    cdef const uint8_t *found
-    cdef uint32_t start = 0
-    cdef uint32_t i
     arn.data = data
     arn.len = length
-    if length < 8 or memcmp(data, b"arn:", 4) != 0:
-        return False
-    for i in range(5):
-        found = <const uint8_t *>memchr(data + start, 58, length - start)
-        if found == NULL:
-            return False
-        arn.colons[i] = <uint32_t>(found - data)
-        start = arn.colons[i] + 1
-    return True
+    return length >= 8 and memcmp(data, b"arn:", 4) == 0 and find_colons(data, length, arn.colons)
 
 
 cdef inline Slice arn_field(const ArnText *arn, uint32_t field) noexcept nogil:

@@ -5,31 +5,22 @@
 cdef extern from *:
     """
     #include <errno.h>
-    #include <fcntl.h>
     #include <sys/mman.h>
-    #include <sys/stat.h>
     #include <unistd.h>
-    #ifndef MFD_ALLOW_SEALING
-    #define MFD_CLOEXEC 1U
-    #define MFD_ALLOW_SEALING 2U
+    #ifndef MADV_HUGEPAGE
+    #define MADV_HUGEPAGE 14
     #endif
-    #ifndef F_ADD_SEALS
-    #define F_ADD_SEALS 1033
-    #endif
-    #define ALL_SEALS 0xF  /* seal, shrink, grow, write */
     """
-    int MFD_CLOEXEC, MFD_ALLOW_SEALING, F_ADD_SEALS, ALL_SEALS
-    int PROT_READ, MAP_SHARED, EINTR
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_HUGEPAGE, EINTR
     void *MAP_FAILED
     int errno
-    int memfd_create(const char *name, unsigned int flags) nogil
-    int fcntl(int fd, int command, int value) nogil
-    int ftruncate(int fd, int64_t length) nogil
-    int close(int fd) nogil
-    ssize_t write(int fd, const void *data, size_t count) nogil
     ssize_t read(int fd, void *data, size_t count) nogil
     void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset) nogil
     int munmap(void *address, size_t length) nogil
+    int mprotect(void *address, size_t length, int protection) nogil
+    int madvise(void *address, size_t length, int advice) nogil
+
+from libc.stdlib cimport calloc, free, malloc
 
 from zlib import crc32
 from hashlib import sha256
@@ -39,7 +30,7 @@ from sidecar.model.errors import ImageError
 cdef enum:
     IMAGE_NONE = 0xFFFFFFFF
     IMAGE_MAX_BYTES = 0x7FFFFFFF
-    COPY_CHUNK = 1 << 18
+    HUGE_PAGE = 1 << 21
 
 
 # Where everything in an image stands. Immutable once bound; shared by all threads.
@@ -67,11 +58,7 @@ cdef struct ImageView:
     const Account *accounts
     const uint32_t *account_table
     const uint32_t *levels
-    const PolicySet *sets
-    const uint16_t *set_services
-    const uint16_t *set_denies
-    const uint32_t *set_starts
-    const uint32_t *refs
+    const uint32_t *sets
     const Rule *rules
     const Service *services
     const uint32_t *service_table
@@ -104,7 +91,7 @@ cdef struct ImageView:
     const uint32_t *session_sets
 
 
-cdef inline uint32_t table_find(
+cdef inline uint32_t table_find_hashed(
     const ImageView *image,
     const uint32_t *slots,
     uint32_t mask,
@@ -112,9 +99,10 @@ cdef inline uint32_t table_find(
     uint32_t stride,
     const uint8_t *text,
     uint32_t length,
+    uint32_t hashed,
 ) noexcept nogil:
     # The record whose text is exactly this, or IMAGE_NONE. Records of tables begin with offset and length.
-    cdef uint32_t slot = hash_text(text, length) & mask
+    cdef uint32_t slot = hashed & mask
     cdef uint32_t number
     cdef const uint32_t *record
     while True:
@@ -125,6 +113,18 @@ cdef inline uint32_t table_find(
         if record[1] == length and memcmp(image.strings + record[0], text, length) == 0:
             return number - 1
         slot = (slot + 1) & mask
+
+
+cdef inline uint32_t table_find(
+    const ImageView *image,
+    const uint32_t *slots,
+    uint32_t mask,
+    const void *records,
+    uint32_t stride,
+    const uint8_t *text,
+    uint32_t length,
+) noexcept nogil:
+    return table_find_hashed(image, slots, mask, records, stride, text, length, hash_text(text, length))
 
 
 cdef void image_bind(ImageView *view, const uint8_t *base, uint64_t size) noexcept nogil:
@@ -142,11 +142,7 @@ cdef void image_bind(ImageView *view, const uint8_t *base, uint64_t size) noexce
     view.accounts = <const Account *>(base + sections[SECTION_ACCOUNTS].offset)
     view.account_table = <const uint32_t *>(base + sections[SECTION_ACCOUNT_TABLE].offset)
     view.levels = <const uint32_t *>(base + sections[SECTION_LEVELS].offset)
-    view.sets = <const PolicySet *>(base + sections[SECTION_SETS].offset)
-    view.set_services = <const uint16_t *>(base + sections[SECTION_SET_SERVICES].offset)
-    view.set_denies = <const uint16_t *>(base + sections[SECTION_SET_DENIES].offset)
-    view.set_starts = <const uint32_t *>(base + sections[SECTION_SET_STARTS].offset)
-    view.refs = <const uint32_t *>(base + sections[SECTION_REFS].offset)
+    view.sets = <const uint32_t *>(base + sections[SECTION_SETS].offset)
     view.rules = <const Rule *>(base + sections[SECTION_RULES].offset)
     view.services = <const Service *>(base + sections[SECTION_SERVICES].offset)
     view.service_table = <const uint32_t *>(base + sections[SECTION_SERVICE_TABLE].offset)
@@ -264,8 +260,6 @@ cdef const char *parties_unsound(const ImageView *v) noexcept nogil:
             or text_outside(v, p.unique_id, p.unique_id_len)
             or p.unique_id_len > 256
             or index_outside(v, SECTION_ACCOUNTS, p.account)
-            or index_outside(v, SECTION_SETS, p.identity)
-            or option_outside(v, SECTION_SETS, p.boundary)
             or option_outside(v, SECTION_PRINCIPALS, p.parent)
             or run_outside(v, SECTION_TAGS, p.tags, p.tag_count)
             or p.kind < CALLER_USER
@@ -283,13 +277,8 @@ cdef const char *parties_unsound(const ImageView *v) noexcept nogil:
             or text_outside(v, a.partition, a.partition_len)
             or text_outside(v, a.path, a.path_len)
             or run_outside(v, SECTION_LEVELS, a.levels, a.level_count)
-            or option_outside(v, SECTION_SETS, a.service_control)
-            or option_outside(v, SECTION_SETS, a.resource_control)
         ):
             return "an account is damaged"
-    for i in range(v.counts[SECTION_LEVELS]):
-        if index_outside(v, SECTION_SETS, v.levels[i]):
-            return "a control level is damaged"
     for i in range(v.counts[SECTION_PRINCIPAL_ENTRIES]):
         e = &v.principal_entries[i]
         if (
@@ -302,59 +291,104 @@ cdef const char *parties_unsound(const ImageView *v) noexcept nogil:
     return NULL
 
 
-cdef const char *sets_unsound(const ImageView *v) noexcept nogil:
-    # The rules of a set that deny stand first, which the core relies on.
+cdef const char *set_unsound(const ImageView *v, const uint32_t *head, uint64_t room) noexcept nogil:
+    # One policy set of which *room* words are left in its section. Rules that deny stand first, which the core relies on.
+    cdef const PolicySet *s = <const PolicySet *>head
+    cdef const uint16_t *services = <const uint16_t *>(head + 8)
+    cdef const uint32_t *entries
+    cdef const uint32_t *refs
     cdef uint64_t i
     cdef uint32_t k
-    cdef uint32_t r
     cdef uint32_t start
     cdef uint32_t end
     cdef uint32_t denies
-    cdef const PolicySet *s
-    if v.counts[SECTION_SET_SERVICES] != v.counts[SECTION_SET_DENIES]:
-        return "its policy sets are damaged"
-    for i in range(v.counts[SECTION_REFS]):
-        if index_outside(v, SECTION_RULES, v.refs[i]):
+    if room < 8 or s.words > room or s.words < 8 or s.words % SET_ALIGNMENT:
+        return "a policy set ends outside of it"
+    if (
+        s.service_count > 0xFFFF
+        or s.entries != 8 + (s.service_count + 1) // 2
+        or s.any != s.entries + s.service_count + 1
+        or s.any > s.words
+        or s.any_count > s.words - s.any
+        or s.any_denies > s.any_count
+    ):
+        return "a policy set is damaged"
+    entries = head + s.entries
+    refs = head + s.any
+    if entries[s.service_count] > s.words - s.any - s.any_count:
+        return "a policy set is damaged"
+    for i in range(<uint64_t>s.any_count + entries[s.service_count]):
+        if index_outside(v, SECTION_RULES, refs[i]):
             return "a rule reference points outside of it"
-    for i in range(v.counts[SECTION_SETS]):
-        s = &v.sets[i]
+    for i in range(s.any_count):
+        if (v.rules[refs[i]].flags & RULE_DENY != 0) != (i < s.any_denies):
+            return "a policy set is out of order"
+    refs += s.any_count
+    for k in range(s.service_count):
+        start = entries[k] & 0xFFFF
+        denies = entries[k] >> 16
+        end = entries[k + 1] & 0xFFFF
         if (
-            run_outside(v, SECTION_SET_SERVICES, s.services, s.service_count)
-            or run_outside(v, SECTION_SET_STARTS, s.starts, <uint64_t>s.service_count + 1)
-            or run_outside(v, SECTION_REFS, s.any, s.any_count)
-            or s.any_denies > s.any_count
+            start > end
+            or end > entries[s.service_count]
+            or denies > end - start
+            or index_outside(v, SECTION_SERVICES, services[k])
+            or (k and services[k - 1] >= services[k])
+            or (denies and s.deny_services >> (services[k] & 31) & 1 == 0)
         ):
             return "a policy set is damaged"
-        for r in range(s.any_count):
-            if (v.rules[v.refs[s.any + r]].flags & RULE_DENY != 0) != (r < s.any_denies):
+        for i in range(start, end):
+            if (v.rules[refs[i]].flags & RULE_DENY != 0) != (i < start + denies):
                 return "a policy set is out of order"
-        for k in range(s.service_count):
-            start = v.set_starts[s.starts + k]
-            end = v.set_starts[s.starts + k + 1]
-            denies = v.set_denies[s.services + k]
-            if (
-                start > end
-                or end > v.counts[SECTION_REFS]
-                or denies > end - start
-                or index_outside(v, SECTION_SERVICES, v.set_services[s.services + k])
-                or (k and v.set_services[s.services + k - 1] >= v.set_services[s.services + k])
-            ):
-                return "a policy set is damaged"
-            for r in range(start, end):
-                if (v.rules[v.refs[r]].flags & RULE_DENY != 0) != (r - start < denies):
-                    return "a policy set is out of order"
-        if s.flags & SET_HAS_DENY == 0:
-            if s.any_denies:
-                return "a policy set hides a denial"
-            for k in range(s.service_count):
-                if v.set_denies[s.services + k]:
-                    return "a policy set hides a denial"
-    if v.counts[SECTION_SESSION_SETS] > 1:
-        return "it has more than one set of session policies"
-    for i in range(v.counts[SECTION_SESSION_SETS]):
-        if index_outside(v, SECTION_SETS, v.session_sets[i]):
-            return "its session policies are damaged"
     return NULL
+
+
+cdef const char *sets_unsound(const ImageView *v) noexcept nogil:
+    # Sets stand one behind the other; whatever names one must name where one begins.
+    cdef uint64_t total = v.counts[SECTION_SETS]
+    cdef uint64_t place = 0
+    cdef uint64_t i
+    cdef const char *wrong = NULL
+    cdef uint8_t *begins = <uint8_t *>calloc(total // SET_ALIGNMENT + 1, 1)
+    if begins == NULL:
+        return "there is no memory to check it"
+    while place < total and wrong == NULL:
+        wrong = set_unsound(v, v.sets + place, total - place)
+        begins[place // SET_ALIGNMENT] = 1
+        place += v.sets[place] if wrong == NULL else 0
+    if wrong == NULL and v.counts[SECTION_SESSION_SETS] > 1:
+        wrong = "it has more than one set of session policies"
+    for i in range(v.counts[SECTION_PRINCIPALS]):
+        if no_set(v, begins, v.principals[i].identity) or (
+            v.principals[i].boundary != IMAGE_NONE and no_set(v, begins, v.principals[i].boundary)
+        ):
+            wrong = "a principal is damaged"
+    for i in range(v.counts[SECTION_ACCOUNTS]):
+        if (v.accounts[i].service_control != IMAGE_NONE and no_set(v, begins, v.accounts[i].service_control)) or (
+            v.accounts[i].resource_control != IMAGE_NONE and no_set(v, begins, v.accounts[i].resource_control)
+        ):
+            wrong = "an account is damaged"
+    for i in range(v.counts[SECTION_LEVELS]):
+        if no_set(v, begins, v.levels[i]):
+            wrong = "a control level is damaged"
+    for i in range(v.counts[SECTION_RESOURCE_POLICIES]):
+        if no_set(v, begins, v.resource_policies[i].set):
+            wrong = "a resource policy is damaged"
+    for i in range(v.counts[SECTION_WILDCARD_POLICIES]):
+        if no_set(v, begins, v.wildcard_policies[i].set):
+            wrong = "a resource policy is damaged"
+    for i in range(v.counts[SECTION_ROLE_TRUSTS]):
+        if no_set(v, begins, v.role_trusts[i].set):
+            wrong = "a trust policy is damaged"
+    for i in range(v.counts[SECTION_SESSION_SETS]):
+        if no_set(v, begins, v.session_sets[i]):
+            wrong = "its session policies are damaged"
+    free(begins)
+    return wrong
+
+
+cdef inline bint no_set(const ImageView *v, const uint8_t *begins, uint32_t word) noexcept nogil:
+    return word >= v.counts[SECTION_SETS] or word % SET_ALIGNMENT or begins[word // SET_ALIGNMENT] == 0
 
 
 cdef const char *rules_unsound(const ImageView *v) noexcept nogil:
@@ -487,14 +521,11 @@ cdef const char *resources_unsound(const ImageView *v) noexcept nogil:
             p = &v.wildcard_policies[i - v.counts[SECTION_RESOURCE_POLICIES]]
         if (
             text_outside(v, p.arn, p.arn_len)
-            or index_outside(v, SECTION_SETS, p.set)
             or index_outside(v, SECTION_ACCOUNTS, p.account)
         ):
             return "a resource policy is damaged"
     for i in range(v.counts[SECTION_ROLE_TRUSTS]):
-        if text_outside(v, v.role_trusts[i].arn, v.role_trusts[i].arn_len) or index_outside(
-            v, SECTION_SETS, v.role_trusts[i].set
-        ):
+        if text_outside(v, v.role_trusts[i].arn, v.role_trusts[i].arn_len):
             return "a trust policy is damaged"
     for i in range(1, v.counts[SECTION_WILDCARD_LENGTHS]):
         if v.wildcard_lengths[i - 1] <= v.wildcard_lengths[i]:
@@ -535,38 +566,45 @@ cdef const char *image_unsound(const ImageView *v) noexcept nogil:
     return wrong
 
 
-cdef int sealed_copy(int source, const uint8_t *data, uint64_t size) noexcept nogil:
-    # A descriptor of anonymous memory with the bytes, sealed against every change; -1 on failure. Reads *source* from where
-    # it stands when it is not -1, else copies *data*.
-    cdef int fd = memfd_create(b"iam-sidecar-image", MFD_CLOEXEC | MFD_ALLOW_SEALING)
-    cdef uint8_t chunk[COPY_CHUNK]
+# Memory of an image: private to this process and read-only once filled, so that no other process
+# can truncate or change it, as one could a mapped file. Large ones stand in huge pages: decisions
+# jump about in an image, and with small pages most of their time went into address translation.
+cdef struct ImageMemory:
+    void *start           # of the mapping
+    uint64_t mapped       # bytes of it
+    uint8_t *data         # of the image inside
+
+
+cdef bint memory_take(ImageMemory *memory, uint64_t size) noexcept nogil:
+    cdef uint64_t alignment = HUGE_PAGE if size >= HUGE_PAGE // 2 else IMAGE_ALIGNMENT
+    cdef uint64_t rounded = (size + alignment - 1) // alignment * alignment
+    memory.mapped = rounded + (alignment if alignment == HUGE_PAGE else 0)
+    memory.start = mmap(NULL, memory.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if memory.start == MAP_FAILED:
+        memory.start = NULL
+        return False
+    memory.data = <uint8_t *>((<size_t>memory.start + alignment - 1) // alignment * alignment)
+    if alignment == HUGE_PAGE:
+        # Without huge pages the image is slower and as right.
+        madvise(memory.data, rounded, MADV_HUGEPAGE)
+    return True
+
+
+cdef bint memory_fill(ImageMemory *memory, int source, const uint8_t *data, uint64_t size) noexcept nogil:
+    # Fill from the open file *source* when it is not -1, else from *data*; then close the memory to writing.
     cdef uint64_t done = 0
     cdef ssize_t got
-    cdef ssize_t put
-    cdef uint64_t want
-    if fd < 0:
-        return -1
+    if source < 0:
+        memcpy(memory.data, data, size)
+        done = size
     while done < size:
-        want = size - done if size - done < COPY_CHUNK else COPY_CHUNK
-        if source >= 0:
-            got = read(source, chunk, want)
-            if got < 0 and errno == EINTR:
-                continue
-            if got <= 0:
-                close(fd)
-                return -1
-            put = write(fd, chunk, got)
-        else:
-            got = <ssize_t>want
-            put = write(fd, data + done, want)
-        if put != got:
-            close(fd)
-            return -1
+        got = read(source, memory.data + done, size - done)
+        if got < 0 and errno == EINTR:
+            continue
+        if got <= 0:
+            return False
         done += got
-    if fcntl(fd, F_ADD_SEALS, ALL_SEALS) != 0:
-        close(fd)
-        return -1
-    return fd
+    return mprotect(memory.start, memory.mapped, PROT_READ) == 0
 
 
 cdef class Image:
@@ -579,19 +617,19 @@ cdef class Image:
     """
 
     cdef ImageView view
-    cdef void *memory
+    cdef ImageMemory memory
     cdef readonly str revision
     cdef readonly dict statistics
 
     def __cinit__(self):
-        self.memory = NULL
+        self.memory.start = NULL
 
     def __init__(self):
         raise TypeError("make an image with Image.from_bytes or Image.from_fd")
 
     def __dealloc__(self):
-        if self.memory != NULL:
-            munmap(self.memory, self.view.size)
+        if self.memory.start != NULL:
+            munmap(self.memory.start, self.memory.mapped)
 
     @staticmethod
     def from_bytes(data):
@@ -604,7 +642,7 @@ cdef class Image:
         cdef const uint8_t[::1] view = memoryview(data).cast("B")
         if view.shape[0] == 0:
             raise ImageError("the image cannot be used: it is empty")
-        return image_open(sealed_copy(-1, &view[0], view.shape[0]), view.shape[0])
+        return image_open(-1, &view[0], view.shape[0])
 
     @staticmethod
     def from_fd(int fd, uint64_t size):
@@ -614,24 +652,24 @@ cdef class Image:
         Raises:
             ImageError: The file holds no image of this format, or one that is damaged.
         """
-        if size > IMAGE_MAX_BYTES:
-            raise ImageError(f"the image cannot be used: {size} bytes are more than {IMAGE_MAX_BYTES}")
-        return image_open(sealed_copy(fd, NULL, size), size)
+        if size == 0 or size > IMAGE_MAX_BYTES:
+            raise ImageError(f"the image cannot be used: {size} bytes are not 1 to {IMAGE_MAX_BYTES}")
+        return image_open(fd, NULL, size)
 
 
-cdef Image image_open(int fd, uint64_t size):
+cdef Image image_open(int source, const uint8_t *data, uint64_t size):
     cdef Image image = Image.__new__(Image)
     cdef const char *wrong
-    cdef void *memory
-    if fd < 0:
-        raise ImageError("the image cannot be used: it could not be read to its end into sealed memory")
-    memory = mmap(NULL, size if size else 1, PROT_READ, MAP_SHARED, fd, 0)
-    close(fd)
-    if memory == MAP_FAILED:
-        raise ImageError("the image cannot be used: it could not be mapped")
-    image.memory = memory
+    cdef const uint8_t *base
+    cdef bint filled
+    if not memory_take(&image.memory, size):
+        raise ImageError(f"the image cannot be used: no memory for {size} bytes")
+    with nogil:
+        filled = memory_fill(&image.memory, source, data, size)
+    if not filled:
+        raise ImageError("the image cannot be used: it could not be read to its end")
+    base = image.memory.data
     image.view.size = size
-    cdef const uint8_t *base = <const uint8_t *>memory
     with nogil:
         wrong = sections_unsound(base, size)
     if wrong != NULL:

@@ -8,8 +8,7 @@ cdef enum:
     WILD_CHAR = 0xFE
     IMAGE_ROOT_ALLOWED = 1
     IMAGE_HAS_ORGANIZATION = 2
-    IMAGE_MFA_METHOD = 4
-    IMAGE_SESSION_POLICIES = 8
+    IMAGE_SESSION_POLICIES = 4
     CALLER_ANONYMOUS = 0
     CALLER_USER = 1
     CALLER_ROLE = 2
@@ -21,7 +20,7 @@ cdef enum:
     ACCOUNT_IN_ORGANIZATION = 2
     ACCOUNT_MANAGEMENT = 4
     SET_ALLOWS_ALL = 1
-    SET_HAS_DENY = 2
+    SET_ALIGNMENT = 16
     RULE_DENY = 1
     RULE_ACTION_ALL = 2
     RULE_ACTION_ONE = 4
@@ -145,41 +144,37 @@ cdef enum:
     SECTION_ACCOUNT_TABLE = 4
     SECTION_LEVELS = 5
     SECTION_SETS = 6
-    SECTION_SET_SERVICES = 7
-    SECTION_SET_DENIES = 8
-    SECTION_SET_STARTS = 9
-    SECTION_REFS = 10
-    SECTION_RULES = 11
-    SECTION_SERVICES = 12
-    SECTION_SERVICE_TABLE = 13
-    SECTION_ACTIONS = 14
-    SECTION_ACTION_TABLE = 15
-    SECTION_ACTION_SETS = 16
-    SECTION_ACTION_WORDS = 17
-    SECTION_WIDE_SETS = 18
-    SECTION_WIDE_SERVICES = 19
-    SECTION_RESOURCE_SETS = 20
-    SECTION_PATTERNS = 21
-    SECTION_PIECES = 22
-    SECTION_BLOCKS = 23
-    SECTION_TESTS = 24
-    SECTION_INSTANTS = 25
-    SECTION_NETWORKS = 26
-    SECTION_KEYS = 27
-    SECTION_KEY_TABLE = 28
-    SECTION_TAGS = 29
-    SECTION_PRINCIPAL_ENTRIES = 30
-    SECTION_RESOURCE_POLICIES = 31
-    SECTION_RESOURCE_POLICY_TABLE = 32
-    SECTION_WILDCARD_POLICIES = 33
-    SECTION_WILDCARD_POLICY_TABLE = 34
-    SECTION_WILDCARD_LENGTHS = 35
-    SECTION_ROLE_TRUSTS = 36
-    SECTION_ROLE_TRUST_TABLE = 37
-    SECTION_POLICY_NAMES = 38
-    SECTION_STATEMENT_NAMES = 39
-    SECTION_SESSION_SETS = 40
-    SECTION_COUNT = 41
+    SECTION_RULES = 7
+    SECTION_SERVICES = 8
+    SECTION_SERVICE_TABLE = 9
+    SECTION_ACTIONS = 10
+    SECTION_ACTION_TABLE = 11
+    SECTION_ACTION_SETS = 12
+    SECTION_ACTION_WORDS = 13
+    SECTION_WIDE_SETS = 14
+    SECTION_WIDE_SERVICES = 15
+    SECTION_RESOURCE_SETS = 16
+    SECTION_PATTERNS = 17
+    SECTION_PIECES = 18
+    SECTION_BLOCKS = 19
+    SECTION_TESTS = 20
+    SECTION_INSTANTS = 21
+    SECTION_NETWORKS = 22
+    SECTION_KEYS = 23
+    SECTION_KEY_TABLE = 24
+    SECTION_TAGS = 25
+    SECTION_PRINCIPAL_ENTRIES = 26
+    SECTION_RESOURCE_POLICIES = 27
+    SECTION_RESOURCE_POLICY_TABLE = 28
+    SECTION_WILDCARD_POLICIES = 29
+    SECTION_WILDCARD_POLICY_TABLE = 30
+    SECTION_WILDCARD_LENGTHS = 31
+    SECTION_ROLE_TRUSTS = 32
+    SECTION_ROLE_TRUST_TABLE = 33
+    SECTION_POLICY_NAMES = 34
+    SECTION_STATEMENT_NAMES = 35
+    SECTION_SESSION_SETS = 36
+    SECTION_COUNT = 37
 
 cdef uint64_t IMAGE_MAGIC = 0x4547414D494D4149
 
@@ -196,6 +191,7 @@ cdef packed struct ImageHeader:
     uint32_t principals  # users and roles
     uint32_t policies  # for statistics
     uint32_t statements  # for statistics
+    uint64_t resource_services  # bit n: a resource policy stands on an ARN whose service hashes to n modulo 64
 
 cdef packed struct ImageSection:
     uint32_t kind  # its number in the list of sections
@@ -203,13 +199,23 @@ cdef packed struct ImageSection:
     uint64_t offset  # from the start of the image
     uint64_t count  # records
 
+cdef packed struct PolicySet:
+    uint32_t words  # of the whole set, this head included
+    uint32_t flags  # SET_*
+    uint32_t service_count
+    uint32_t entries  # word where the entries of the services begin
+    uint32_t any  # word where the references for every service begin
+    uint32_t any_denies  # how many of those deny
+    uint32_t any_count
+    uint32_t deny_services  # bit n: a service whose number is n modulo 32 has a rule that denies
+
 cdef packed struct Principal:
     uint32_t key  # string: user, root or federated user ARN; of a role `arn:P:sts::A:assumed-role/NAME`
     uint32_t key_len
     uint32_t kind  # CALLER_*
     uint32_t flags  # PRINCIPAL_*
     uint32_t account  # index of its account
-    uint32_t identity  # set of identity-based policies
+    uint32_t identity  # set of identity-based policies: its first word
     uint32_t boundary  # set of the permissions boundary, or NONE
     uint32_t parent  # of a federated user: the calling user
     uint32_t arn  # string: value of aws:PrincipalArn
@@ -233,16 +239,6 @@ cdef packed struct Account:
     uint32_t level_count
     uint32_t service_control  # set of the statements of all levels, for Deny
     uint32_t resource_control  # set of the statements of all levels, for Deny
-
-cdef packed struct PolicySet:
-    uint32_t services  # first of its services (sorted) in SET_SERVICES and SET_DENIES
-    uint32_t service_count
-    uint32_t starts  # first of service_count + 1 entries of SET_STARTS
-    uint32_t any  # first rule reference for every service
-    uint32_t any_denies  # how many of those deny; they come first
-    uint32_t any_count
-    uint32_t flags  # SET_*
-    uint32_t reserved  # 0
 
 cdef packed struct Rule:
     uint32_t statement  # where it comes from
@@ -366,13 +362,13 @@ cdef extern from *:
     static const char *const RESERVED_PREFIXES[] = {"aws:multifactorauth", "aws:principal", "aws:resourceorg", "aws:calledvia", "sts:", "saml:", "sidecar:"};
     static const char *const REASON_WORDS[] = {"", "identity_allow", "resource_allow", "root_allow", "always_allowed", "explicit_deny", "no_identity_allow", "no_resource_allow", "no_permissions_boundary_allow", "no_session_allow", "no_service_control_allow", "unknown_principal", "resource_account_unknown", "cross_partition", "session_invalid", "no_snapshot", "immutable_resource", "internal_error"};
     static const char *const MFA_WORDS[] = {"totp", "webauthn", "u2f", "recovery"};
-    static const uint32_t RECORD_SIZES[] = {1, 64, 4, 44, 4, 4, 32, 2, 2, 4, 4, 24, 8, 4, 16, 4, 16, 8, 20, 8, 8, 16, 16, 8, 16, 16, 24, 16, 4, 12, 16, 16, 4, 16, 4, 4, 12, 4, 8, 16, 4};
+    static const uint32_t RECORD_SIZES[] = {1, 64, 4, 44, 4, 4, 4, 24, 8, 4, 16, 4, 16, 8, 20, 8, 8, 16, 16, 8, 16, 16, 24, 16, 4, 12, 16, 16, 4, 16, 4, 4, 12, 4, 8, 16, 4};
     """
     const char *RESERVED_KEYS[9]
     const char *RESERVED_PREFIXES[7]
     const char *REASON_WORDS[18]
     const char *MFA_WORDS[4]
-    const uint32_t RECORD_SIZES[41]
+    const uint32_t RECORD_SIZES[37]
 
 cdef enum:
     RESERVED_KEYS_COUNT = 9

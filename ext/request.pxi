@@ -4,6 +4,12 @@
 from libc.string cimport strlen, strncmp
 
 
+cdef enum:
+    KEY_SLOTS = 64
+    # More than there are entries.
+    SLOT_SHARED = 255
+
+
 # One context key. Slices point into the request's buffer.
 cdef struct ContextEntry:
     Slice name
@@ -28,6 +34,7 @@ cdef struct Request:
     uint32_t entry_count
     uint32_t override_count
     uint32_t value_count
+    uint8_t slots[KEY_SLOTS]  # by key modulo KEY_SLOTS: 1 + number of an entry of that slot, SLOT_SHARED: of several
     ContextEntry entries[MAX_CONTEXT_KEYS * 2]
     Slice values[MAX_CONTEXT_VALUES]
 
@@ -111,6 +118,9 @@ cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, 
             entry.is_null = False
             if memchr(value.data, 0, value.len) != NULL:
                 return fault_set(fault, b"context", b"a value of the key holds a NUL character")
+    if entry.key != IMAGE_NONE:
+        i = entry.key & (KEY_SLOTS - 1)
+        request.slots[i] = <uint8_t>(number + 1) if request.slots[i] == 0 and number < SLOT_SHARED - 1 else SLOT_SHARED
     return True
 
 
@@ -140,9 +150,8 @@ cdef bint account_valid(const Slice *account) noexcept nogil:
     return True
 
 
-cdef bint request_bind(const ImageView *image, Request *request, Fault *fault) noexcept nogil:
-    # Check the parts that need no policy and bind the context.
-    cdef uint32_t i
+cdef bint request_check(const Request *request, Fault *fault) noexcept nogil:
+    # The parts that need neither policy nor context.
     if request.principal.len > MAX_PRINCIPAL:
         return fault_set(fault, b"principal", b"it is too long")
     if request.action.len > MAX_ACTION or not action_valid(&request.action):
@@ -153,7 +162,4 @@ cdef bint request_bind(const ImageView *image, Request *request, Fault *fault) n
         return fault_set(fault, b"resource", b"it holds a NUL character")
     if request.resource_account.len and not account_valid(&request.resource_account):
         return fault_set(fault, b"resource_account", b"it is not an account id of twelve digits")
-    for i in range(request.entry_count):
-        if not entry_bind(image, request, i, fault):
-            return False
     return True

@@ -5,7 +5,9 @@ cdef extern from *:
     """
     #define LIKELY(x) __builtin_expect(!!(x), 1)
     #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+    #define PREFETCH(p) __builtin_prefetch(p)
     """
+    void PREFETCH(const void *p) nogil
     bint LIKELY(bint x) nogil
     bint UNLIKELY(bint x) nogil
 
@@ -54,6 +56,24 @@ cdef inline uint32_t hash_text(const uint8_t *data, size_t length) noexcept nogi
         # SAFETY: length >= 8, so the last word starts inside.
         value = (value ^ load_word(data + length - 8)) * multiplier
     return <uint32_t>(value >> 32) ^ (<uint32_t>(value >> 7))
+
+
+cdef inline void fold_ascii(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
+    # Lower case of ASCII text, eight bytes at a time. *out* has room for length + 8.
+    cdef uint64_t word
+    cdef uint64_t upper
+    cdef uint32_t i = 0
+    while i < length:
+        if length - i >= 8:
+            word = load_word(data + i)
+        else:
+            word = 0
+            memcpy(&word, data + i, length - i)
+        # Bit 7 of each byte that lies between `A` and `Z`; no byte carries into the next.
+        upper = (word + 0x3F3F3F3F3F3F3F3FULL) & ~(word + 0x2525252525252525ULL) & 0x8080808080808080ULL
+        word |= upper >> 2
+        memcpy(out + i, &word, 8)
+        i += 8
 
 
 cdef inline uint8_t fold_byte(uint8_t c) noexcept nogil:

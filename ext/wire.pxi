@@ -305,9 +305,9 @@ cdef uint8_t *answer_bytes(
             fault_set(fault, b"principal", b"it is too long")
             return NULL
         return write_answer(out, image, request, implicit(LAYER_UNSPECIFIED, REASON_NO_SNAPSHOT), &mfa)
-    if not request_bind(image, request, fault):
-        return NULL
     eval_clear(&e, image, request, seconds, nanos)
+    if not request_read(&e, request, fault):
+        return NULL
     result = decide(&e, request, &layers, &mfa, fault)
     if fault.field != NULL:
         return NULL

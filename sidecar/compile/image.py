@@ -43,9 +43,9 @@ MAX_SERVICES = 65_535
 MAX_SECTION_RECORDS = 1 << 28
 
 _BUILTIN_NUMBERS = {key: number for number, (_, key) in enumerate(layout.BUILTIN_KEYS) if key}
-_MFA_FACTOR_KEYS = ("sidecar:mfamethod", "sidecar:mfauserverified")
 _RUN = bytes([layout.WILD_RUN])
 _CHAR = bytes([layout.WILD_CHAR])
+_SET_HEAD = layout.POLICY_SET.struct
 _WILD_BYTES = bytes.maketrans(b"*?", _RUN + _CHAR)
 
 
@@ -149,7 +149,7 @@ class _Writer:
         self.counts = [0] * len(SECTIONS)
         self.flags = 0
         self._strings: dict[bytes, int] = {}
-        self._indexes: dict[tuple[int, bool], _Index] = {}
+        self._indexes: dict[tuple[str, int, bool], _Index] = {}
         self._sets: dict[tuple[int, ...], int] = {}
         self._keys: dict[str, int] = {}
         self._key_names: list[bytes] = []
@@ -169,6 +169,7 @@ class _Writer:
         self._federated: dict[str, int] = {}
         self._accounts: dict[str, int] = {}
         self._partitions: dict[str, str] = {}
+        self._resource_services = 0
         self._policy_count = 0
         self._statement_count = 0
 
@@ -391,8 +392,6 @@ class _Writer:
                 source, builtin = CONSTANTS["SOURCE_PRINCIPAL_TAG"], 0
             elif is_reserved_key(key):
                 source, builtin = CONSTANTS["SOURCE_BUILTIN"], _BUILTIN_NUMBERS.get(key, 0)
-                if key in _MFA_FACTOR_KEYS:
-                    self.flags |= CONSTANTS["IMAGE_MFA_METHOD"]
             else:
                 source, builtin = CONSTANTS["SOURCE_CONTEXT"], 0
             self._append("KEYS", layout.KEY.struct.pack(self._string(name), len(name), source, builtin))
@@ -457,8 +456,8 @@ class _Writer:
     # Policies and sets of them.
 
     def _index(self, policy: Policy, *, with_principals: bool = True) -> _Index:
-        # SAFETY: policies live as long as the snapshot, so an id names one of them.
-        key = id(policy), with_principals
+        # SAFETY: documents live as long as the snapshot, so an id names one of them.
+        key = policy.name, id(policy.document), with_principals
         index = self._indexes.get(key)
         if index is None:
             index = self._indexes[key] = self._make_index(policy, with_principals)
@@ -523,31 +522,46 @@ class _Writer:
         services = sorted(allows.keys() | denies.keys()) if denies else sorted(allows)
         any_denies = b"".join([index.any_denies for index in indexes])
         any_references = any_denies + b"".join([index.any_allows for index in indexes])
-        first_any = self._append("REFS", any_references, len(any_references) // 4)
-        place = self.counts[SECTION_NUMBERS["REFS"]]
-        starts = [place]
-        deny_counts = []
+        place = 0
+        deny_services = 0
+        entries = []
         chunks = []
         for service in services:
-            denied = denies.get(service, b"") if denies else b""
-            chunk = denied + allows.get(service, b"")
+            chunk = allows.get(service, b"")
+            entry = place
+            if denies and service in denies:
+                denied = denies[service]
+                chunk = denied + chunk
+                entry |= len(denied) << 14
+                deny_services |= 1 << (service & 31)
             place += len(chunk) >> 2
-            starts.append(place)
-            deny_counts.append(len(denied) >> 2)
+            entries.append(entry)
             chunks.append(chunk)
-        self._append("REFS", b"".join(chunks), place - starts[0])
-        if any(count > 0xFFFF for count in deny_counts):
-            raise PolicyError("more than 65535 statements of one principal deny within one service")
-        first_service = self._append("SET_SERVICES", array("H", services).tobytes(), len(services))
-        self._append("SET_DENIES", array("H", deny_counts).tobytes(), len(services))
-        first_start = self._append("SET_STARTS", array("I", starts).tobytes(), len(starts))
-        flags = CONSTANTS["SET_ALLOWS_ALL"] if any(index.allows_all for index in indexes) else 0
-        if denies or any_denies:
-            flags |= CONSTANTS["SET_HAS_DENY"]
-        packed = layout.POLICY_SET.struct.pack(
-            first_service, len(services), first_start, first_any, len(any_denies) // 4, len(any_references) // 4, flags, 0
+        if place > 0xFFFF:
+            raise PolicyError("the policies of one principal hold more than 65535 rules")
+        entries.append(place)
+        flags = CONSTANTS["SET_ALLOWS_ALL"] if any([index.allows_all for index in indexes]) else 0
+        count = len(services)
+        numbers = array("H", services)
+        if count & 1:
+            numbers.append(0)
+        first_entry = 8 + (count + 1) // 2
+        first_any = first_entry + count + 1
+        used = first_any + (len(any_references) >> 2) + place
+        words = -(-used // layout.SET_ALIGNMENT) * layout.SET_ALIGNMENT
+        packed = b"".join(
+            [
+                _SET_HEAD.pack(
+                    words, flags, count, first_entry, first_any, len(any_denies) >> 2, len(any_references) >> 2, deny_services
+                ),
+                numbers.tobytes(),
+                array("I", entries).tobytes(),
+                any_references,
+                *chunks,
+                bytes(4 * (words - used)),
+            ]
         )
-        return self._append("SETS", packed)
+        return self._append("SETS", packed, words)
 
     # Principals.
 
@@ -781,7 +795,9 @@ class _Writer:
         for resource in self.snapshot.resource_policies:
             ends_wild = resource.arn.endswith("*")
             text = resource.arn.rstrip("*").encode()
-            account = self._accounts[resource.account or resource.arn.split(":", 5)[4]]
+            fields = resource.arn.split(":", 5)
+            account = self._accounts[resource.account or fields[4]]
+            self._resource_services |= 1 << (hash_text(fields[2].encode()) & 63)
             packed = layout.RESOURCE_POLICY.struct.pack(
                 self._string(text), len(text), self._set([resource.policy]), account
             )
@@ -826,6 +842,7 @@ class _Writer:
             sum(len(account.users) + len(account.roles) for account in accounts),
             self._policy_count,
             self._statement_count,
+            self._resource_services,
         )
         return packed + rest
 

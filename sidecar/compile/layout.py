@@ -13,7 +13,6 @@ length in the section of strings, so the block can stand at any address.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from sidecar.model import request
 from sidecar.model.decision import Decision, MfaMethod, PolicyLayer, Reason
@@ -32,16 +31,22 @@ _FORMATS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q", "b16": "1
 _C_TYPES = {"u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t", "i64": "int64_t"}
 
 
-class Record(NamedTuple):
-    """One kind of fixed-size record: a C name and its fields as ``(name, type, meaning)``."""
+class Record:
+    """
+    One kind of fixed-size record.
 
-    name: str
-    fields: tuple[tuple[str, str, str], ...]
+    Attributes:
+        name: Its name in C.
+        fields: ``(name, type, meaning)`` of each field.
+        struct: Packer of one record, without padding.
+    """
 
-    @property
-    def struct(self) -> struct.Struct:
-        """Packer of one record, without padding."""
-        return struct.Struct("<" + "".join(_FORMATS[kind] for _, kind, _ in self.fields))
+    __slots__ = ("fields", "name", "struct")
+
+    def __init__(self, name: str, fields: tuple[tuple[str, str, str], ...]) -> None:
+        self.name = name
+        self.fields = fields
+        self.struct = struct.Struct("<" + "".join(_FORMATS[kind] for _, kind, _ in fields))
 
 
 HEADER = Record(
@@ -59,6 +64,7 @@ HEADER = Record(
         ("principals", "u32", "users and roles"),
         ("policies", "u32", "for statistics"),
         ("statements", "u32", "for statistics"),
+        ("resource_services", "u64", "bit n: a resource policy stands on an ARN whose service hashes to n modulo 64"),
     ),
 )
 
@@ -80,7 +86,7 @@ PRINCIPAL = Record(
         ("kind", "u32", "CALLER_*"),
         ("flags", "u32", "PRINCIPAL_*"),
         ("account", "u32", "index of its account"),
-        ("identity", "u32", "set of identity-based policies"),
+        ("identity", "u32", "set of identity-based policies: its first word"),
         ("boundary", "u32", "set of the permissions boundary, or NONE"),
         ("parent", "u32", "of a federated user: the calling user"),
         ("arn", "u32", "string: value of aws:PrincipalArn"),
@@ -111,19 +117,24 @@ ACCOUNT = Record(
     ),
 )
 
+#: Head of a policy set in the section of sets, a whole number of `SET_ALIGNMENT` words. Behind it stand
+#: the numbers of its services (16 bits each, sorted, padded to 32), one word more than that of where the
+#: rules of each service begin (low half) and how many of them deny (high half), the references of the
+#: rules for every service, and the references of the rules by service; those that deny always first.
 POLICY_SET = Record(
     "PolicySet",
     (
-        ("services", "u32", "first of its services (sorted) in SET_SERVICES and SET_DENIES"),
-        ("service_count", "u32", ""),
-        ("starts", "u32", "first of service_count + 1 entries of SET_STARTS"),
-        ("any", "u32", "first rule reference for every service"),
-        ("any_denies", "u32", "how many of those deny; they come first"),
-        ("any_count", "u32", ""),
+        ("words", "u32", "of the whole set, this head included"),
         ("flags", "u32", "SET_*"),
-        ("reserved", "u32", "0"),
+        ("service_count", "u32", ""),
+        ("entries", "u32", "word where the entries of the services begin"),
+        ("any", "u32", "word where the references for every service begin"),
+        ("any_denies", "u32", "how many of those deny"),
+        ("any_count", "u32", ""),
+        ("deny_services", "u32", "bit n: a service whose number is n modulo 32 has a rule that denies"),
     ),
 )
+SET_ALIGNMENT = 16
 
 RULE = Record(
     "Rule",
@@ -288,11 +299,7 @@ SECTIONS: tuple[tuple[str, Record], ...] = (
     ("ACCOUNTS", ACCOUNT),
     ("ACCOUNT_TABLE", U32),
     ("LEVELS", U32),
-    ("SETS", POLICY_SET),
-    ("SET_SERVICES", U16),
-    ("SET_DENIES", U16),
-    ("SET_STARTS", U32),
-    ("REFS", U32),
+    ("SETS", U32),
     ("RULES", RULE),
     ("SERVICES", SERVICE),
     ("SERVICE_TABLE", U32),
@@ -331,8 +338,7 @@ SECTION_NUMBERS = {name: number for number, (name, _) in enumerate(SECTIONS)}
 CONSTANTS: dict[str, int] = {
     "IMAGE_ROOT_ALLOWED": 1,
     "IMAGE_HAS_ORGANIZATION": 2,
-    "IMAGE_MFA_METHOD": 4,
-    "IMAGE_SESSION_POLICIES": 8,
+    "IMAGE_SESSION_POLICIES": 4,
     "CALLER_ANONYMOUS": 0,
     "CALLER_USER": 1,
     "CALLER_ROLE": 2,
@@ -344,7 +350,7 @@ CONSTANTS: dict[str, int] = {
     "ACCOUNT_IN_ORGANIZATION": 2,
     "ACCOUNT_MANAGEMENT": 4,
     "SET_ALLOWS_ALL": 1,
-    "SET_HAS_DENY": 2,
+    "SET_ALIGNMENT": SET_ALIGNMENT,
     "RULE_DENY": 1,
     "RULE_ACTION_ALL": 2,
     "RULE_ACTION_ONE": 4,
@@ -471,7 +477,7 @@ def cython_declarations() -> str:
         f"cdef uint64_t IMAGE_MAGIC = 0x{int.from_bytes(MAGIC, 'little'):016X}",
         "",
     ]
-    records = [HEADER, SECTION, *dict.fromkeys(record for _, record in SECTIONS if record.name)]
+    records = [HEADER, SECTION, POLICY_SET, *dict.fromkeys(record for _, record in SECTIONS if record.name)]
     for record in records:
         lines.append(f"cdef packed struct {record.name}:")
         for name, kind, meaning in record.fields:
