@@ -5,9 +5,15 @@ Which files a source is made of, its limits, and its progress.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from sidecar.compile import accounts, source
+from sidecar.compile.organization import MAX_POLICIES_PER_NODE
+from sidecar.compile.problems import MAX_PROBLEMS
+from sidecar.compile.quotas import MAX_INLINE_GROUP, MAX_INLINE_ROLE, MAX_INLINE_USER
 from sidecar.compile.source import SourceReport, is_source_file, parse_source
 from sidecar.model.errors import Severity
 from tests.unit.compile.dumps import (
@@ -169,3 +175,29 @@ def test_snapshot_has_nothing_that_no_file_says() -> None:
 )
 def test_is_source_file_knows_what_is_read(name: str, is_read: bool) -> None:
     assert is_source_file(name) is is_read
+
+
+def test_page_on_the_source_shows_one_that_loads() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "snapshot-source.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:json|yaml)\n(.*?)```", text, re.DOTALL)
+    names = re.findall(r"^(?:## )?`(accounts/main\.json|[a-z-]+\.(?:json|yaml))`:?$", text, re.MULTILINE)
+    assert names == [FILE, "resource-policies.json", "organization.json", "account-settings.yaml"]
+    report = parse_source({name: block.encode() for name, block in zip(names, blocks, strict=True)})
+    assert report.problems == ()
+
+
+def test_page_on_the_source_names_the_limits() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "snapshot-source.md").read_text(encoding="utf-8")
+    limits = text.partition("## Limits")[2]
+    for number in (
+        source.MAX_FILES,
+        accounts.MAX_ENTITIES,
+        MAX_PROBLEMS,
+        accounts.MAX_TAGS,
+        *MAX_POLICIES_PER_NODE.values(),
+        *accounts.SESSION_DURATION,
+        MAX_INLINE_USER,
+        MAX_INLINE_GROUP,
+        MAX_INLINE_ROLE,
+    ):
+        assert f"{number:,}" in limits
