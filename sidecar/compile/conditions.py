@@ -22,7 +22,9 @@ from sidecar.compile.problems import Finding, error, quote, warning
 from sidecar.model.policy import (
     OPERATORS,
     BaseOperator,
+    Condition,
     ConditionValue,
+    Effect,
     Instant,
     Network,
     Pattern,
@@ -403,3 +405,80 @@ _READERS: Final[dict[ValueType, Callable[[str], Result]]] = {
     ValueType.IP: _ip,
     ValueType.NULL: _null,
 }
+
+
+_MFA_PRESENT: Final = "aws:multifactorauthpresent"
+
+
+def advise_condition(condition: Condition, effect: Effect | None, spelling: str, name: str) -> Findings:
+    """
+    Say what the author of *condition* has probably not meant.
+
+    Args:
+        effect: Effect of its statement; None where that is not known.
+        spelling: Its operator as written.
+        name: Its key as written.
+    """
+    base, qualifier, _, key, _ = condition
+    if qualifier is Qualifier.NONE:
+        if key in MULTIVALUED_KEYS and base.value_type is not ValueType.NULL:
+            return (
+                warning(
+                    f"{quote(name)} has several values, and `{spelling}` compares a single one",
+                    f"write `ForAnyValue:{spelling}` or `ForAllValues:{spelling}`",
+                ),
+            )
+        if key == _MFA_PRESENT and base.value_type is ValueType.BOOL:
+            return _advise_mfa(condition, effect, name)
+    elif (
+        qualifier is Qualifier.FOR_ALL_VALUES
+        and effect is Effect.ALLOW
+        and (key in SINGLE_VALUED_KEYS or key.startswith(SINGLE_VALUED_PREFIXES))
+    ):
+        return (
+            warning(
+                f"{quote(name)} has a single value, and `ForAllValues` also holds where the key is absent",
+                f"write `{spelling.removeprefix('ForAllValues:')}`",
+            ),
+        )
+    return ()
+
+
+def _advise_mfa(condition: Condition, effect: Effect | None, name: str) -> Findings:
+    texts = [value.text for value in condition.values if isinstance(value, Pattern)]
+    if effect is Effect.DENY and texts == ["false"] and not condition.if_exists:
+        return (
+            warning(
+                f"long-term access keys have no {quote(name)}, so this Deny does not reach them",
+                "write `BoolIfExists` to deny whoever has not proved MFA",
+            ),
+        )
+    if effect is Effect.ALLOW and texts == ["true"] and condition.if_exists:
+        return (
+            warning(
+                f"long-term access keys have no {quote(name)}, so this Allow lets them through without MFA",
+                "write `Bool` to allow only who has proved MFA",
+            ),
+        )
+    return ()
+
+
+@lru_cache(_CACHE_SIZE)
+def plain_condition(spelling: str, name: str, texts: tuple[str, ...], effect: Effect | None) -> Condition | None:
+    """
+    Read a line of a condition block about which there is nothing to say; otherwise None.
+
+    For documents of version 2012-10-17, and few and short values. What is wrong is for the other functions to say.
+    """
+    base, qualifier, if_exists = SPELLINGS[spelling]
+    key, findings = parse_key(name, True)
+    if findings or (base.value_type is ValueType.NULL and qualifier is not Qualifier.NONE):
+        return None
+    values: list[ConditionValue] = []
+    for text in texts:
+        value, findings = parse_value(base, text, True)
+        if value is None or findings:
+            return None
+        values.append(value)
+    condition = Condition(base, qualifier, if_exists, key, tuple(values))
+    return None if advise_condition(condition, effect, spelling, name) else condition

@@ -203,7 +203,7 @@ def _resource(text: str, modern: bool) -> tuple[ArnPattern | None, Findings]:
                 )
             )
     _check_fields(text, parts, findings)
-    if any(finding.severity == "error" for finding in findings):
+    if findings and any(finding.severity == "error" for finding in findings):
         return None, tuple(findings)
     return ArnPattern(text, tuple(field for field in fields if field is not None)), tuple(findings)
 
@@ -356,6 +356,9 @@ _RUNS: Final = re.compile(r"\*\*+")
 _cached_action = lru_cache(_CACHE_SIZE * 2)(_action)
 
 
+_PLAIN_ACTION: Final = re.compile(r"([a-z0-9-]+):([a-z0-9*?_.-]+)", re.ASCII)
+
+
 @lru_cache(_CACHE_SIZE * 2)
 def plain_action(text: str) -> ActionPattern | None:
     """
@@ -363,6 +366,10 @@ def plain_action(text: str) -> ActionPattern | None:
 
     Quick, and made to be mapped over a list; what is wrong is for ``parse_action`` to say.
     """
+    if text.isascii() and "**" not in text:
+        found = _PLAIN_ACTION.fullmatch(text.lower())
+        if found is not None:
+            return ActionPattern(found[1], found[2])
     return _action(text, False)[0]
 
 
@@ -374,8 +381,27 @@ def plain_resource(text: str) -> ArnPattern | None:
     For documents of version 2012-10-17. Quick, and made to be mapped over a list; what is wrong is for
     ``parse_resource`` to say.
     """
-    resource, findings = parse_resource(text, True)
+    if text == "*":
+        return ANY_RESOURCE
+    parts = text.split(":", 5)
+    if len(parts) == 6 and parts[5]:
+        # The first five fields repeat a lot.
+        name = parts[5]
+        head = _plain_head(text[: len(text) - len(name)])
+        if head is not None:
+            field, found = _pattern(name, True, True, True)
+            return None if field is None or found else ArnPattern(text, (*head, field))
+    resource, findings = _resource(text, True)
     return None if findings else resource
+
+
+@lru_cache(_CACHE_SIZE)
+def _plain_head(head: str) -> tuple[Pattern, ...] | None:
+    """Read the first five fields of an ARN, without variables and with nothing to say about them; otherwise None."""
+    if "${" in head:
+        return None
+    resource, findings = _resource(f"{head}*", True)
+    return None if resource is None or findings else resource.fields[:5]
 
 
 def matches_literally(pattern: str, text: str) -> bool:

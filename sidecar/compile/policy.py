@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import difflib
 import urllib.parse
+from functools import lru_cache
 from typing import Final, NamedTuple, cast
 
 from sidecar.compile.conditions import (
-    MULTIVALUED_KEYS,
-    SINGLE_VALUED_KEYS,
-    SINGLE_VALUED_PREFIXES,
     SPELLINGS,
     Operator,
+    advise_condition,
     explain_operator,
     parse_key,
     parse_value,
+    plain_condition,
 )
 from sidecar.compile.documents import DocumentError, DuplicateKeysDict, JsonNumber, read_json
 from sidecar.compile.patterns import (
@@ -39,10 +39,10 @@ from sidecar.compile.quotas import MAX_DOCUMENT_TEXT, MAX_STATEMENTS, QUOTAS, do
 from sidecar.model.policy import (
     ActionPattern,
     ArnPattern,
+    BaseOperator,
     Condition,
     ConditionValue,
     Effect,
-    Pattern,
     PolicyDocument,
     PolicyKind,
     PrincipalKind,
@@ -104,7 +104,11 @@ _RULES: Final = {
     PolicyKind.TRUST: _Rules(True, False, False, True, True, True),
 }
 
-_MFA_PRESENT: Final = "aws:multifactorauthpresent"
+#: Lines of conditions with more values are read anew each time.
+_MAX_CACHED_VALUES: Final = 16
+
+#: The same of lists of actions.
+_MAX_CACHED_ACTIONS: Final = 32
 
 #: Work spent on trying wildcards against the other actions of one list, in characters compared.
 _MAX_COMPARISONS: Final = 1_000_000
@@ -547,7 +551,9 @@ class _Parser:
                 "name the actions under `Action`",
             )
         if self._advice and len(result) > 1:
-            self._advise_actions(raw, element, result)
+            texts = "".join(cast("list[str]", raw[element]))
+            if "*" in texts or "?" in texts or len(set(result)) < len(result):
+                self._advise_actions(raw, element, result)
         return result, negated
 
     def _action_entries(self, raw: dict[str, object], element: str) -> tuple[ActionPattern, ...] | None:
@@ -582,7 +588,8 @@ class _Parser:
                 )
 
     def _advise_actions(self, raw: dict[str, object], element: str, actions: tuple[ActionPattern, ...]) -> None:
-        for position, other in _redundant(actions):
+        few = len(actions) <= _MAX_CACHED_ACTIONS
+        for position, other in _cached_redundant(actions) if few else _redundant(actions):
             name = quote(actions[position].text)
             if actions[position] == actions[other]:
                 message = f"the action {name} stands in the list twice"
@@ -776,7 +783,16 @@ class _Parser:
             qualifier = Qualifier.NONE
         seen: dict[str, str] | None = {} if len(lines) > 1 else None
         for name, raw in lines.items():
-            key, findings = parse_key(name, modern)
+            plain = None
+            if modern:
+                # Nearly always there is nothing to say about a line.
+                if type(raw) is str:
+                    if len(raw) <= MAX_CACHED and len(name) <= MAX_CACHED:
+                        plain = plain_condition(spelling, name, (raw,), effect)
+                elif type(raw) is list and 0 < len(raw) <= _MAX_CACHED_VALUES and set(map(type, raw)) == _STRINGS_ONLY:
+                    if max(map(len, raw)) <= MAX_CACHED and len(name) <= MAX_CACHED:
+                        plain = plain_condition(spelling, name, tuple(raw), effect)
+            key, findings = parse_key(name, modern) if plain is None else (plain.key, ())
             if findings:
                 self._report(self._line_place(spelling, name), findings)
             if seen is not None:
@@ -787,24 +803,16 @@ class _Parser:
                         f"the condition keys {quote(first)} and {quote(name)} differ in case alone",
                         "case does not matter in a condition key: keep one, with all the values",
                     )
-            values: tuple[ConditionValue, ...] | None
-            if type(raw) is str:
-                value, findings = parse_value(base, raw, modern)
-                if findings:
-                    self._report(self._line_place(spelling, name), findings)
-                values = None if value is None else (value,)
-            else:
-                values = self._values(base.name, operator, raw, spelling, name)
-            if values is None:
+            if plain is not None:
+                conditions.append(plain)
                 continue
-            condition = Condition(base, qualifier, if_exists, key, values)
-            conditions.append(condition)
-            if self._advice:
-                self._advise_condition(condition, effect, spelling, name)
+            values = self._values(base, raw, spelling, name)
+            if values is not None:
+                condition = Condition(base, qualifier, if_exists, key, values)
+                conditions.append(condition)
+                self._report(self._line_place(spelling, name), advise_condition(condition, effect, spelling, name))
 
-    def _values(
-        self, base_name: str, operator: Operator, raw: object, spelling: str, name: str
-    ) -> tuple[ConditionValue, ...] | None:
+    def _values(self, base: BaseOperator, raw: object, spelling: str, name: str) -> tuple[ConditionValue, ...] | None:
         entries = raw if isinstance(raw, list) else [raw]
         if not entries:
             self._error(
@@ -833,7 +841,7 @@ class _Parser:
                     "write one value, or a flat list of values",
                 )
                 continue
-            value, findings = parse_value(operator.base, text, self._modern)
+            value, findings = parse_value(base, text, self._modern)
             if findings:
                 place = self._line_place(spelling, name)
                 self._report(f"{place}[{position}]" if isinstance(raw, list) else place, findings)
@@ -843,50 +851,6 @@ class _Parser:
 
     def _line_place(self, spelling: str, name: str) -> str:
         return member(member(f"{self._place()}.Condition", spelling), name)
-
-    def _advise_condition(self, condition: Condition, effect: Effect | None, spelling: str, name: str) -> None:
-        base, qualifier, if_exists, key, values = condition
-        if qualifier is Qualifier.NONE:
-            if key in MULTIVALUED_KEYS and base.value_type is not ValueType.NULL:
-                self._warn(
-                    self._line_place(spelling, name),
-                    f"{quote(name)} has several values, and `{spelling}` compares a single one",
-                    f"write `ForAnyValue:{spelling}` or `ForAllValues:{spelling}`",
-                )
-            elif key == _MFA_PRESENT and base.value_type is ValueType.BOOL:
-                self._advise_mfa(if_exists, values, effect, spelling, name)
-        elif (
-            qualifier is Qualifier.FOR_ALL_VALUES
-            and effect is Effect.ALLOW
-            and (key in SINGLE_VALUED_KEYS or key.startswith(SINGLE_VALUED_PREFIXES))
-        ):
-            self._warn(
-                self._line_place(spelling, name),
-                f"{quote(name)} has a single value, and `ForAllValues` also holds where the key is absent",
-                f"write `{spelling.removeprefix('ForAllValues:')}`",
-            )
-
-    def _advise_mfa(
-        self,
-        if_exists: bool,
-        values: tuple[ConditionValue, ...],
-        effect: Effect | None,
-        spelling: str,
-        name: str,
-    ) -> None:
-        texts = [value.text for value in values if isinstance(value, Pattern)]
-        if effect is Effect.DENY and texts == ["false"] and not if_exists:
-            self._warn(
-                self._line_place(spelling, name),
-                f"long-term access keys have no {quote(name)}, so this Deny does not reach them",
-                "write `BoolIfExists` to deny whoever has not proved MFA",
-            )
-        elif effect is Effect.ALLOW and texts == ["true"] and if_exists:
-            self._warn(
-                self._line_place(spelling, name),
-                f"long-term access keys have no {quote(name)}, so this Allow lets them through without MFA",
-                "write `Bool` to allow only who has proved MFA",
-            )
 
 
 _CONDITION_HELP: Final = 'write `{"StringEquals": {"aws:PrincipalTag/team": "blue"}}`'
@@ -946,7 +910,7 @@ def _is_full_access(statement: Statement) -> bool:
     )
 
 
-def _redundant(actions: tuple[ActionPattern, ...]) -> list[tuple[int, int]]:
+def _redundant(actions: tuple[ActionPattern, ...]) -> tuple[tuple[int, int], ...]:
     """
     Return the places of entries that another entry covers, each with the place of that other one.
 
@@ -983,8 +947,10 @@ def _redundant(actions: tuple[ActionPattern, ...]) -> list[tuple[int, int]]:
                         break
             if covering is not None:
                 found.append((position, covering))
-    found.sort()
-    return found
+    return tuple(sorted(found))
+
+
+_cached_redundant = lru_cache(8_192)(_redundant)
 
 
 def _is_wild(action: ActionPattern) -> bool:
