@@ -696,7 +696,7 @@ def undefined_rows(path: Path) -> list[str]:
     return rows[2:]
 
 
-def case_as_yaml(name: str, given: Given, request: Given, want: str) -> str:
+def case_as_yaml(name: str, given: Given, request: Given, want: object) -> str:
     """Write a failing example as a case that can be added to a file of cases."""
     entry = {"name": name, "given": dict(given), "request": dict(request), "want": want}
     text: str = yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, width=110)

@@ -94,7 +94,9 @@ def find_layers(snapshot: Snapshot, caller: Caller, action: str, resource: Resou
     elif caller.role is not None:
         identity, boundary = caller.role.policies, caller.role.boundary
 
-    session = snapshot.session_policies
+    session: tuple[Policy, ...] | None = None
+    if caller.user is not None or caller.role is not None:
+        session = snapshot.session_policies
     if session is None and caller.kind is CallerKind.FEDERATED_USER:
         session = ()
 

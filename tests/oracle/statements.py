@@ -70,9 +70,12 @@ def judge(statement: Statement, question: Question) -> Verdict:
             return verdict
     if not _action_matches(statement, question):
         return verdict
-    for pattern in statement.resources or ():
-        for arn_field in pattern.fields:
-            _note_missing(verdict, variables_of(arn_field.pieces), question.context)
+    resources = statement.resources or ()
+    if not any(pattern.is_any for pattern in resources):
+        # Beside a bare `*` no other entry is asked.
+        for pattern in resources:
+            for arn_field in pattern.fields:
+                _note_missing(verdict, variables_of(arn_field.pieces), question.context)
     if not _resource_matches(statement, question):
         return verdict
     for condition in statement.conditions:
