@@ -682,24 +682,25 @@ class Accounts:
         most = 0
         for index, item in enumerate(place.array(value, list_path, f"`{kind.inline_key}`") or ()):
             path = f"{list_path}[{index}]"
-            inline = place.mapping(item, path, "an inline policy")
+            inline = item if type(item) is dict else place.mapping(item, path, "an inline policy")
             if inline is None:
                 continue
             if not inline.keys() <= _INLINE_KEYS:
                 self._foreseen_keys(place, inline, path, _INLINE_KEYS, "an inline policy")
             name = self._required(place, inline, path, "PolicyName", "inline policy")
             if name is not None:
+                folded = name.lower()
                 if not _INLINE_NAME.match(name):
                     place.error(
                         f"{path}.PolicyName",
                         f"{quote(name)} cannot be the name of an inline policy",
                         "1 to 128 characters of ASCII other than white space and `\\/*?`",
                     )
-                elif name.lower() in names:
+                elif folded in names:
                     place.error(
                         f"{path}.PolicyName", f"inline policy {quote(name)} stands twice in {quote(entity.arn)}"
                     )
-                names.add(name.lower())
+                names.add(folded)
             if "PolicyDocument" not in inline:
                 place.error(path, "an inline policy without `PolicyDocument`", _REDUMP)
                 continue
@@ -741,10 +742,11 @@ class Accounts:
             # The common case needs nothing but two look-ups: there may be 100,000 of them.
             if type(item) is dict and len(item) == 2:
                 arn = item.get("PolicyArn")
-                managed = own.get(arn) if type(arn) is str else None
-                if managed is not None and item.get("PolicyName") == managed.name and arn not in attached:
-                    attached[managed.policy.name] = managed.policy
-                    continue
+                if type(arn) is str and arn not in attached:
+                    managed = own.get(arn)
+                    if managed is not None and item.get("PolicyName") == managed.name:
+                        attached[arn] = managed.policy
+                        continue
             self._attach(entity, kind, dump, item, f"{list_path}[{index}]", attached)
         return attached
 
@@ -835,7 +837,7 @@ class Accounts:
         folded: dict[str, str] = {}
         for index, item in enumerate(place.array(value, list_path, "`Tags`") or ()):
             path = f"{list_path}[{index}]"
-            tag = place.mapping(item, path, "a tag")
+            tag = item if type(item) is dict else place.mapping(item, path, "a tag")
             if tag is None:
                 continue
             if not tag.keys() <= _TAG_KEYS:
