@@ -33,6 +33,7 @@ MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
 MAX_PATH = 512
 MAX_GROUPS_OF_USER = 10
+#: Least and most of the longest session of a role, in seconds.
 SESSION_DURATION = (3600, 43_200)
 _PROGRESS_STEP = 500
 _STEP = "parsing policies"

@@ -299,14 +299,3 @@ class _Reader:
             place.error(f"{path}.id", f"{quote(text)} cannot be the id of {what}", f"as in `{example}`")
             return None
         return text
-
-
-def account_ids(organization: Organization) -> frozenset[str]:
-    """Return the ids of all accounts in the tree."""
-    waiting = [organization.root]
-    found: set[str] = set()
-    while waiting:
-        unit = waiting.pop()
-        waiting.extend(unit.units)
-        found.update(account.id for account in unit.accounts)
-    return frozenset(found)

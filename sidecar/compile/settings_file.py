@@ -9,11 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sidecar.compile.accounts import SESSION_DURATION
 from sidecar.compile.problems import member, quote
 from sidecar.compile.shape import Place
 from sidecar.model.snapshot import PasswordPolicy
-
-SESSION_DURATION = (3600, 43_200)
 
 _FILE_KEYS = frozenset({"accounts", "root_is_allowed"})
 _ACCOUNT_KEYS = frozenset({"alias", "password_policy", "roles"})
