@@ -16,6 +16,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from sidecar.compile import layout
 from sidecar.compile.layout import CONSTANTS, NONE, SECTION_NUMBERS, SECTIONS, hash_text
@@ -46,6 +47,21 @@ _BUILTIN_NUMBERS = {key: number for number, (_, key) in enumerate(layout.BUILTIN
 _RUN = bytes([layout.WILD_RUN])
 _CHAR = bytes([layout.WILD_CHAR])
 _SET_HEAD = layout.POLICY_SET.struct
+_PACK_RULE = layout.RULE.struct.pack
+_PACK_STATEMENT = layout.STATEMENT.struct.pack
+_PACK_PATTERN = layout.PATTERN.struct.pack
+_RULES = SECTION_NUMBERS["RULES"]
+_STATEMENT_NAMES = SECTION_NUMBERS["STATEMENT_NAMES"]
+_RULE_DENY = CONSTANTS["RULE_DENY"]
+_RULE_PRINCIPAL = CONSTANTS["RULE_PRINCIPAL"]
+_RULE_NOT_PRINCIPAL = CONSTANTS["RULE_NOT_PRINCIPAL"]
+_RULE_RESOURCE_ANY = CONSTANTS["RULE_RESOURCE_ANY"]
+_RULE_RESOURCE_ONE = CONSTANTS["RULE_RESOURCE_ONE"]
+_PATTERN_ANY = CONSTANTS["PATTERN_ANY"]
+_PATTERN_EXACT = CONSTANTS["PATTERN_EXACT"]
+_PATTERN_PREFIX = CONSTANTS["PATTERN_PREFIX"]
+_PATTERN_GLOB = CONSTANTS["PATTERN_GLOB"]
+_PATTERN_TEMPLATE = CONSTANTS["PATTERN_TEMPLATE"]
 _WILD_BYTES = bytes.maketrans(b"*?", _RUN + _CHAR)
 
 
@@ -153,15 +169,15 @@ class _Writer:
         self._sets: dict[tuple[int, ...], int] = {}
         self._keys: dict[str, int] = {}
         self._key_names: list[bytes] = []
-        self._patterns: dict[tuple[object, ...], tuple[int, int]] = {}
-        self._blocks: dict[tuple[Condition, ...], int] = {}
-        self._block_of: dict[int, int] = {}
-        self._tests: dict[Condition, bytes] = {}
-        self._action_parts: dict[tuple[int, bool], tuple[list[tuple[int, int, int]], tuple[int, int] | None]] = {}
+        self._patterns: dict[tuple[_Encoded, ...], tuple[int, int]] = {}
+        self._blocks: dict[tuple[bytes, ...], int] = {}
+        self._block_of: dict[tuple[int, ...], int] = {}
+        self._tests: dict[tuple[object, ...], bytes] = {}
+        self._action_parts: dict[tuple[tuple[int, ...], bool], tuple[list[tuple[int, int, int]], tuple[int, int] | None]] = {}
         self._action_sets: dict[tuple[ActionPattern, ...], tuple[int, int]] = {}
         self._wide_sets: dict[tuple[tuple[ActionPattern, ...], bool], int] = {}
-        self._resources: dict[tuple[int, bool], tuple[int, int]] = {}
-        self._resource_sets: dict[tuple[ArnPattern, ...], tuple[int, int]] = {}
+        # SAFETY: what these find by id lives as long as the snapshot, so an id names one thing.
+        self._resource_sets: dict[tuple[int, ...], tuple[int, int]] = {}
         self._principal_entries: dict[tuple[PrincipalPattern, ...], tuple[int, int]] = {}
         self._users: dict[str, int] = {}
         self._roles: dict[tuple[str, str, str], int] = {}
@@ -244,8 +260,7 @@ class _Writer:
         Return what *statement* says of actions: ``(service, flag, value)`` for each service, and for the
         rest ``(flag, value)`` or None.
         """
-        # SAFETY: the tuples live as long as the snapshot, so an id names one of them.
-        key = id(statement.actions), statement.not_action
+        key = tuple([id(action) for action in statement.actions]), statement.not_action
         found = self._action_parts.get(key)
         if found is None:
             found = self._action_parts[key] = self._make_action_rules(statement.actions, statement.not_action)
@@ -317,7 +332,7 @@ class _Writer:
 
     # Patterns and templates.
 
-    def _pattern_run(self, patterns: tuple[tuple[object, ...], ...]) -> tuple[int, int]:
+    def _pattern_run(self, patterns: tuple[_Encoded, ...]) -> tuple[int, int]:
         """Store encoded patterns one behind the other, equal runs once; return first and count."""
         if not patterns:
             return 0, 0
@@ -328,18 +343,15 @@ class _Writer:
             self._patterns[patterns] = found
         return found
 
-    def _pack_pattern(self, pattern: tuple[object, ...]) -> bytes:
-        kind, what = pattern
-        pack = layout.PATTERN.struct.pack
-        if kind == CONSTANTS["PATTERN_TEMPLATE"]:
-            pieces: tuple[Piece, ...] = what  # type: ignore[assignment]
-            first = self._append("PIECES", b"".join(self._pack_piece(piece) for piece in pieces), len(pieces))
-            return pack(first, 0, 0, kind, len(pieces))
-        text: bytes = what  # type: ignore[assignment]
+    def _pack_pattern(self, pattern: _Encoded) -> bytes:
+        kind, text = pattern
+        if isinstance(text, tuple):
+            first = self._append("PIECES", b"".join([self._pack_piece(piece) for piece in text]), len(text))
+            return _PACK_PATTERN(first, 0, 0, kind, len(text))
         literal = len(text)
-        if kind == CONSTANTS["PATTERN_GLOB"]:
+        if kind == _PATTERN_GLOB:
             literal = min(place for place in (text.find(_RUN), text.find(_CHAR)) if place >= 0)
-        return pack(self._string(text), len(text), literal, kind, 0)
+        return _PACK_PATTERN(self._string(text), len(text), literal, kind, 0)
 
     def _pack_piece(self, piece: Piece) -> bytes:
         pack = layout.PIECE.struct.pack
@@ -353,32 +365,29 @@ class _Writer:
 
     def _resource_part(self, statement: Statement) -> tuple[int, int]:
         """Return the flags and the value of a rule for the resources of *statement*."""
-        if statement.resources is None:
-            return CONSTANTS["RULE_RESOURCE_ANY"], 0
-        key = id(statement.resources), statement.not_resource
-        found = self._resources.get(key)
+        resources = statement.resources
+        if resources is None:
+            return _RULE_RESOURCE_ANY, 0
+        key = tuple([id(resource) for resource in resources])
+        found = self._resource_sets.get(key)
         if found is None:
-            flags, value = self._resource_set(statement.resources)
-            if statement.not_resource:
-                flags |= CONSTANTS["RULE_NOT_RESOURCE"]
-            found = self._resources[key] = flags, value
+            found = self._resource_sets[key] = self._resource_set(resources)
+        if statement.not_resource:
+            return found[0] | CONSTANTS["RULE_NOT_RESOURCE"], found[1]
         return found
 
     def _resource_set(self, resources: tuple[ArnPattern, ...]) -> tuple[int, int]:
-        found = self._resource_sets.get(resources)
-        if found is not None:
-            return found
-        if any(not resource.fields for resource in resources):
-            found = CONSTANTS["RULE_RESOURCE_ANY"], 0
-        else:
-            encoded = sorted((_arn_pattern(resource) for resource in resources), key=lambda item: item[0])
-            first, count = self._pattern_run(tuple(encoded))
-            if count == 1:
-                found = CONSTANTS["RULE_RESOURCE_ONE"], first
-            else:
-                found = 0, self._append("RESOURCE_SETS", layout.RESOURCE_SET.struct.pack(first, count))
-        self._resource_sets[resources] = found
-        return found
+        encoded = []
+        for resource in resources:
+            if not resource.fields:
+                return _RULE_RESOURCE_ANY, 0
+            encoded.append(_arn_pattern(resource))
+        if len(encoded) > 1:
+            encoded.sort(key=_pattern_kind)
+        first, count = self._pattern_run(tuple(encoded))
+        if count == 1:
+            return _RULE_RESOURCE_ONE, first
+        return 0, self._append("RESOURCE_SETS", layout.RESOURCE_SET.struct.pack(first, count))
 
     # Conditions.
 
@@ -403,22 +412,24 @@ class _Writer:
     def _block(self, conditions: tuple[Condition, ...]) -> int:
         if not conditions:
             return NONE
-        # SAFETY: the tuples live as long as the snapshot, so an id names one of them.
-        number = self._block_of.get(id(conditions))
+        key = tuple([id(condition) for condition in conditions])
+        number = self._block_of.get(key)
         if number is None:
-            number = self._blocks.get(conditions)
+            tests = tuple([self._test(condition) for condition in conditions])
+            number = self._blocks.get(tests)
             if number is None:
-                packed = [self._test(condition) for condition in conditions]
-                first = self._append("TESTS", b"".join(packed), len(packed))
-                number = self._append("BLOCKS", layout.BLOCK.struct.pack(first, len(packed), 0))
-                self._blocks[conditions] = number
-            self._block_of[id(conditions)] = number
+                first = self._append("TESTS", b"".join(tests), len(tests))
+                number = self._append("BLOCKS", layout.BLOCK.struct.pack(first, len(tests), 0))
+                self._blocks[tests] = number
+            self._block_of[key] = number
         return number
 
     def _test(self, condition: Condition) -> bytes:
-        found = self._tests.get(condition)
+        operator, qualifier, if_exists, key, values = condition
+        name = operator.name, qualifier, if_exists, key, values
+        found = self._tests.get(name)
         if found is None:
-            found = self._tests[condition] = self._make_test(condition)
+            found = self._tests[name] = self._make_test(condition)
         return found
 
     def _make_test(self, condition: Condition) -> bytes:
@@ -443,7 +454,7 @@ class _Writer:
         elif kind is ValueType.IP:
             first = self._append("NETWORKS", b"".join(_pack_network(value) for value in condition.values), count)
         elif kind is ValueType.BINARY:
-            encoded = [(CONSTANTS["PATTERN_EXACT"], value) for value in condition.values]
+            encoded = [(_PATTERN_EXACT, value) for value in condition.values if isinstance(value, bytes)]
             first, count = self._pattern_run(tuple(encoded))
         else:
             patterns = [value for value in condition.values if isinstance(value, Pattern)]
@@ -469,33 +480,43 @@ class _Writer:
         self._policy_count += 1
         self._statement_count += len(statements)
         name = self._append("POLICY_NAMES", layout.POLICY_NAME.struct.pack(*self._text(policy.name)))
-        pack_name, pack_rule = layout.STATEMENT.struct.pack, layout.RULE.struct.pack
+        number, rule = self.counts[_STATEMENT_NAMES], self.counts[_RULES]
+        rules: list[bytes] = []
+        names: list[bytes] = []
         for statement in statements:
-            number = self._append("STATEMENT_NAMES", pack_name(name, *self._text(statement.sid), statement.index))
+            names.append(_PACK_STATEMENT(name, *self._text(statement.sid), statement.index))
             flags, resources = self._resource_part(statement)
             principals = principal_count = 0
-            if statement.principals is not None and with_principals:
-                flags |= CONSTANTS["RULE_NOT_PRINCIPAL" if statement.not_principal else "RULE_PRINCIPAL"]
+            if with_principals and statement.principals is not None:
+                flags |= _RULE_NOT_PRINCIPAL if statement.not_principal else _RULE_PRINCIPAL
                 principals, principal_count = self._principals(statement.principals)
             block = self._block(statement.conditions)
             deny = statement.effect is Effect.DENY
             if deny:
-                flags |= CONSTANTS["RULE_DENY"]
+                flags |= _RULE_DENY
             by_service, wide = self._action_rules(statement)
             target = index.denies if deny else index.allows
             for service, flag, value in by_service:
-                packed = pack_rule(number, value, resources, block, principals, principal_count, flags | flag)
-                reference = self._append("RULES", packed).to_bytes(4, "little")
-                target[service] = target.get(service, b"") + reference
+                rules.append(
+                    _PACK_RULE(number, value, resources, block, principals, principal_count, flags | flag)
+                )
+                reference = rule.to_bytes(4, "little")
+                rule += 1
+                target[service] = target[service] + reference if service in target else reference
             if wide is not None:
-                packed = pack_rule(number, wide[1], resources, block, principals, principal_count, flags | wide[0])
-                reference = self._append("RULES", packed).to_bytes(4, "little")
+                flag, value = wide
+                rules.append(_PACK_RULE(number, value, resources, block, principals, principal_count, flags | flag))
+                reference = rule.to_bytes(4, "little")
+                rule += 1
                 if deny:
                     index.any_denies += reference
                 else:
                     index.any_allows += reference
-                    if flags == CONSTANTS["RULE_RESOURCE_ANY"] and block == NONE and _is_everything(statement):
+                    if flags == _RULE_RESOURCE_ANY and block == NONE and _is_everything(statement):
                         index.allows_all = True
+            number += 1
+        self._append("STATEMENT_NAMES", b"".join(names), len(names))
+        self._append("RULES", b"".join(rules), len(rules))
         return index
 
     def _set(self, policies: Sequence[Policy], *, with_principals: bool = True) -> int:
@@ -519,27 +540,22 @@ class _Writer:
                         allows[service] = references
                 for service, references in index.denies.items():
                     denies[service] = denies.get(service, b"") + references
-        services = sorted(allows.keys() | denies.keys()) if denies else sorted(allows)
+        if denies:
+            allows = dict(allows)
+            for service, references in denies.items():
+                allows[service] = references + allows.get(service, b"")
         any_denies = b"".join([index.any_denies for index in indexes])
         any_references = any_denies + b"".join([index.any_allows for index in indexes])
-        place = 0
+        services = sorted(allows)
+        chunks = [allows[service] for service in services]
+        entries = [size >> 2 for size in accumulate(map(len, chunks), initial=0)]
+        place = entries[-1]
         deny_services = 0
-        entries = []
-        chunks = []
-        for service in services:
-            chunk = allows.get(service, b"")
-            entry = place
-            if denies and service in denies:
-                denied = denies[service]
-                chunk = denied + chunk
-                entry |= len(denied) << 14
-                deny_services |= 1 << (service & 31)
-            place += len(chunk) >> 2
-            entries.append(entry)
-            chunks.append(chunk)
+        for service, references in denies.items():
+            entries[bisect_left(services, service)] |= len(references) << 14
+            deny_services |= 1 << (service & 31)
         if place > 0xFFFF:
             raise PolicyError("the policies of one principal hold more than 65535 rules")
-        entries.append(place)
         flags = CONSTANTS["SET_ALLOWS_ALL"] if any([index.allows_all for index in indexes]) else 0
         count = len(services)
         numbers = array("H", services)
@@ -930,48 +946,56 @@ def _encode_piece(piece: Piece) -> bytes:
     raise TypeError(f"a variable has no text: {piece!r}")
 
 
-def _glob_pattern(text: str) -> tuple[int, bytes]:
-    """Encode an action pattern, whose wildcards are always active."""
-    if text == "*":
-        return CONSTANTS["PATTERN_ANY"], b""
-    encoded = text.encode().translate(_WILD_BYTES)
-    if encoded.endswith(_RUN) and _RUN not in encoded[:-1] and _CHAR not in encoded:
-        return CONSTANTS["PATTERN_PREFIX"], encoded[:-1]
-    if _RUN in encoded or _CHAR in encoded:
-        return CONSTANTS["PATTERN_GLOB"], encoded
-    return CONSTANTS["PATTERN_EXACT"], encoded
+#: Kind of a pattern and its text with wildcard bytes, or the pieces of a template.
+_Encoded = tuple[int, bytes | tuple[Piece, ...]]
 
 
-def _encoded(pieces: Sequence[Piece], prefix_colons: int) -> tuple[int, object]:
+def _pattern_kind(pattern: _Encoded) -> int:
+    return pattern[0]
+
+
+def _text_pattern(text: bytes, prefix_colons: int) -> _Encoded:
     """
-    Encode *pieces* as the cheapest kind of pattern.
+    Choose the cheapest kind for *text* with wildcard bytes.
 
     A prefix must hold *prefix_colons* colons: in an ARN only the last field may end anywhere.
     """
-    if any(isinstance(piece, Variable) for piece in pieces):
+    if text == _RUN:
+        return _PATTERN_ANY, b""
+    if _CHAR not in text:
+        place = text.find(_RUN)
+        if place < 0:
+            return _PATTERN_EXACT, text
+        if place == len(text) - 1 and text.count(b":") >= prefix_colons:
+            return _PATTERN_PREFIX, text[:-1]
+    return _PATTERN_GLOB, text
+
+
+def _encoded(pieces: Sequence[Piece], prefix_colons: int) -> _Encoded:
+    if any([type(piece) is Variable for piece in pieces]):
         if len(pieces) > CONSTANTS["MAX_PIECES"]:
             raise PolicyError(f"a text of {len(pieces)} pieces with policy variables is too long")
-        return CONSTANTS["PATTERN_TEMPLATE"], tuple(pieces)
-    text = b"".join([_encode_piece(piece) for piece in pieces])
-    if text == _RUN:
-        return CONSTANTS["PATTERN_ANY"], b""
-    body = text[:-1]
-    if text.endswith(_RUN) and _RUN not in body and _CHAR not in body and body.count(b":") >= prefix_colons:
-        return CONSTANTS["PATTERN_PREFIX"], body
-    if _RUN in text or _CHAR in text:
-        return CONSTANTS["PATTERN_GLOB"], text
-    return CONSTANTS["PATTERN_EXACT"], text
+        return _PATTERN_TEMPLATE, tuple(pieces)
+    return _text_pattern(b"".join([_encode_piece(piece) for piece in pieces]), prefix_colons)
 
 
-def _string_pattern(pattern: Pattern) -> tuple[int, object]:
+def _glob_pattern(text: str) -> _Encoded:
+    """Encode an action pattern, whose wildcards are always active."""
+    return _text_pattern(text.encode().translate(_WILD_BYTES), 0)
+
+
+def _string_pattern(pattern: Pattern) -> _Encoded:
     return _encoded(pattern.pieces, 0)
 
 
-def _arn_value_pattern(pattern: Pattern) -> tuple[int, object]:
+def _arn_value_pattern(pattern: Pattern) -> _Encoded:
     return _encoded(pattern.pieces, 5)
 
 
-def _arn_pattern(resource: ArnPattern) -> tuple[int, object]:
+def _arn_pattern(resource: ArnPattern) -> _Encoded:
+    if "$" not in resource.text:
+        # Without variables and escapes the text says it all.
+        return _text_pattern(resource.text.encode().translate(_WILD_BYTES), 5)
     pieces: list[Piece] = list(resource.fields[0].pieces)
     for field in resource.fields[1:]:
         pieces.append(":")
