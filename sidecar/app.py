@@ -14,12 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
+from prometheus_client import disable_created_metrics
 
 from sidecar import __version__
-from sidecar.model.errors import InternalError, PolicySyntaxError, SettingsError
+from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
 from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
@@ -29,7 +29,8 @@ from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
 from sidecar.services.watching import SourceWatcher
 from sidecar.settings import Settings
-from sidecar.transports.grpc_server import GrpcListener, TlsFiles
+from sidecar.transports.certificates import TlsFiles
+from sidecar.transports.grpc_server import GrpcListener
 from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, decision_methods, management_methods
 from sidecar.transports.http_server import HttpListener, build_application
 
@@ -112,6 +113,7 @@ class Application:
 
         prepare_state_dir(settings.state_dir)
         token = AdminToken(create_admin_token(settings.state_dir))
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         metrics = PrometheusMetrics()
         self._compiler = ChildCompiler(scratch_dir=settings.state_dir, timeout=settings.compile_timeout, log=log)
         self._snapshots = SnapshotStore(
@@ -130,7 +132,7 @@ class Application:
                         authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
                     ),
                     verify_authorization=token.verify_authorization,
-                    tls=_read_tls(settings),
+                    tls=_tls_files(settings),
                     with_reflection=True,
                     metrics=metrics,
                     log=log,
@@ -220,6 +222,7 @@ class Application:
         return "" if self._snapshots.loaded is not None else "no snapshot"
 
     def _stop(self) -> None:
+        began = time.monotonic()
         self._is_draining = True
         self._log.info("stopping")
         self._watcher.stop()
@@ -228,6 +231,7 @@ class Application:
             listener.stop(self._settings.drain_timeout)
         if self._http is not None:
             self._http.stop()
+        self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
 
 
 def serve(settings: Settings) -> None:
@@ -251,15 +255,7 @@ def serve(settings: Settings) -> None:
     Application(settings, log=log, announce=announce).run()
 
 
-def _read_tls(settings: Settings) -> TlsFiles | None:
+def _tls_files(settings: Settings) -> TlsFiles | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    client_ca = None if settings.tls_client_ca is None else _read_file(settings.tls_client_ca)
-    return TlsFiles(_read_file(settings.tls_cert), _read_file(settings.tls_key), client_ca)
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"`{path}` cannot be read: {os.strerror(error.errno or 0).lower()}") from None
+    return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)

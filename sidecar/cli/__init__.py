@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What follows the name of the program; those of the process if None.
     """
+    # What libraries in C would print by themselves is neither our log nor one clear line.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         app(args=words, prog_name="iam-sidecar")

@@ -298,6 +298,8 @@ def _child_environment() -> dict[str, str]:
 def main(arguments: Sequence[str]) -> int:
     """Compile the source named by the first argument into the descriptor named by the second."""
     path, descriptor = Path(arguments[0]), int(arguments[1])
+    # Whoever waits for decisions goes first.
+    os.nice(10)
     # Nothing but our own lines may reach the parent's parser.
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

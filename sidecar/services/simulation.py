@@ -161,12 +161,28 @@ def _check_limits(request: SimulationRequest) -> None:
 
 def _check_places(request: SimulationRequest) -> None:
     """Refuse what the scaffolding is made of where it has no form; the core checks the rest."""
+    for name, text in (
+        ("principal", request.principal),
+        ("resource", request.resource),
+        ("resource_account", request.resource_account),
+    ):
+        if not _is_text(text):
+            raise RequestError(f"`{name}` is no valid text", field=name)
     if request.resource_account and not _ACCOUNT.fullmatch(request.resource_account):
         raise RequestError(f"`{request.resource_account}` is no account id", field="resource_account")
     if request.resource_policy and request.resource == "*":
         raise RequestError("a resource policy needs a resource to stand on", field="resource_policy")
     if request.resource_policy and not _ARN.fullmatch(request.resource):
         raise RequestError(f"`{request.resource}` is neither an ARN nor `*`", field="resource")
+
+
+def _is_text(text: str) -> bool:
+    """Say whether *text* has a form in UTF-8, which lone surrogates have not."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _build_snapshot(request: SimulationRequest) -> Snapshot:

@@ -40,6 +40,7 @@ from sidecar.transports.status import violations_in
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from sidecar.wire.sidecar.v1 import authorization_pb2_grpc as pb_grpc
 
+_QuestionT = TypeVar("_QuestionT")
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ResponseT = TypeVar("_ResponseT", bound=Message)
 
@@ -139,15 +140,18 @@ class ManagementClient:
 
     def authorize(self, request: AuthorizationRequest) -> Explanation:
         """Return the answer to *request*, without what would explain it."""
-        return answer_from_wire(self._call(self._authorization.Authorize, authorize_request_to_wire(request)))
+        message = _encoded(authorize_request_to_wire, request)
+        return answer_from_wire(self._call(self._authorization.Authorize, message))
 
     def explain(self, request: AuthorizationRequest) -> Explanation:
         """Return the answer to *request* with everything that led to it."""
-        return explanation_from_wire(self._call(self._authorization.Explain, explain_request_to_wire(request)))
+        message = _encoded(explain_request_to_wire, request)
+        return explanation_from_wire(self._call(self._authorization.Explain, message))
 
     def simulate(self, request: SimulationRequest) -> Explanation:
         """Return what the documents in *request* would decide."""
-        return explanation_from_wire(self._call(self._simulation.Simulate, simulate_request_to_wire(request)))
+        message = _encoded(simulate_request_to_wire, request)
+        return explanation_from_wire(self._call(self._simulation.Simulate, message))
 
     def get_snapshot(self) -> SnapshotFacts:
         """Return what is in place."""
@@ -168,6 +172,15 @@ class ManagementClient:
             return method(request, metadata=self._metadata, timeout=self._timeout)
         except grpc.RpcError as error:
             raise _error_of(error, str(self._address)) from None
+
+
+def _encoded(to_wire: Callable[[_QuestionT], _RequestT], question: _QuestionT) -> _RequestT:
+    """Return *question* for the wire, which takes valid UTF-8 alone."""
+    try:
+        return to_wire(question)
+    except UnicodeEncodeError as error:
+        text = str(error.object).encode("utf-8", "backslashreplace").decode("utf-8")
+        raise RequestError(f"`{text}` is no valid text") from None
 
 
 def _facts(message: pb.Snapshot) -> SnapshotFacts:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NoReturn
 
@@ -30,6 +29,7 @@ from sidecar.transports.addresses import (
     guarded_socket_file,
     remove_socket_file,
 )
+from sidecar.transports.certificates import TlsFiles, server_credentials
 from sidecar.transports.grpc_services import Method, fault_answer
 from sidecar.transports.status import internal_status, status_code, status_of
 
@@ -53,20 +53,6 @@ _OPTIONS = (
 
 Serving = health_pb2.HealthCheckResponse.SERVING
 NotServing = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """
-    Material for TLS, in PEM.
-
-    Attributes:
-        client_ca: Certificates whose holders alone may connect; None asks no client for one.
-    """
-
-    certificate: bytes
-    key: bytes
-    client_ca: bytes | None = None
 
 
 class HealthService(health.HealthServicer):  # type: ignore[misc]
@@ -185,7 +171,7 @@ class GrpcListener:
             if self._tls is None:
                 port = self._server.add_insecure_port(str(address))
             else:
-                port = self._server.add_secure_port(str(address), _credentials(self._tls))
+                port = self._server.add_secure_port(str(address), server_credentials(self._tls, self._log))
         except RuntimeError:
             raise SettingsError(f"cannot listen on `{address}`", help="name another address") from None
         return TcpAddress(address.host, port)
@@ -273,14 +259,3 @@ def _abort(context: grpc.ServicerContext, status: status_pb2.Status) -> NoReturn
     """End the call with *status*; its details travel in the trailer."""
     context.abort_with_status(rpc_status.to_status(status))
     raise AssertionError("unreachable: the line above raises")
-
-
-def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    try:
-        return grpc.ssl_server_credentials(
-            [(tls.key, tls.certificate)],
-            root_certificates=tls.client_ca,
-            require_client_auth=tls.client_ca is not None,
-        )
-    except ValueError as error:
-        raise SettingsError(f"the certificate cannot be used: {str(error).lower()}") from None

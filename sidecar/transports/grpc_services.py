@@ -85,7 +85,7 @@ def management_methods(
 
     def explain(request: bytes) -> bytes:
         message = _parse(pb.ExplainRequest, request)
-        if message.request.session_token:
+        if message.request.WhichOneof("caller") == "session_token":
             # As in Authorize: a token that is not one of ours denies.
             answer = Answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.SESSION_INVALID)
             loaded = snapshots.loaded

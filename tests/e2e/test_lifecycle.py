@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import threading
 from dataclasses import dataclass
@@ -398,4 +399,36 @@ def test_tls_when_the_files_are_no_certificate_then_it_refuses(source: Path, tmp
     )
 
     assert done.returncode == 1
+    assert "are no certificate and its key" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_tls_when_the_certificate_is_renewed_then_new_connections_see_it(source: Path, tmp_path: Path) -> None:
+    first = issue(tmp_path, "server", None)
+    arguments = ("--tls-cert", str(first.certificate_file), "--tls-key", str(first.key_file))
+    with serving(source, tmp_path / "state", *arguments) as sidecar:
+        address = sidecar.address("management")
+        assert served_certificate(address) == first.certificate
+
+        # Between the two writes they do not belong together: the ones before stay in force.
+        second = issue(tmp_path, "other", None)
+        first.certificate_file.write_bytes(second.certificate)
+        assert served_certificate(address) == first.certificate
+        first.key_file.write_bytes(second.key)
+        assert served_certificate(address) == second.certificate
+
+
+def served_certificate(address: str) -> bytes:
+    """Return the certificate that a new connection is shown."""
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection((host, int(port)), timeout=PATIENCE) as connection,
+        context.wrap_socket(connection) as secure,
+    ):
+        shown = secure.getpeercert(binary_form=True)
+    assert shown is not None
+    return ssl.DER_cert_to_PEM_cert(shown).encode()

@@ -149,9 +149,12 @@ def test_explain_when_the_question_is_malformed_then_its_field_is_named_one_leve
     assert violations(caught.value)[0][0] == "request.action"
 
 
-def test_session_token_when_it_is_none_of_ours_then_authorize_and_explain_deny_alike(shared: Sidecar) -> None:
+@pytest.mark.parametrize("token", ["forged", ""])
+def test_session_token_when_it_is_none_of_ours_then_authorize_and_explain_deny_alike(
+    shared: Sidecar, token: str
+) -> None:
     request = question()
-    request.session_token = "forged"
+    request.session_token = token
 
     with shared.authorization() as stub:
         explained = stub.Explain(

@@ -227,6 +227,22 @@ def test_questions_when_no_sidecar_answers_then_the_way_to_one_is_named(tmp_path
     )
 
 
+@pytest.mark.parametrize("where", ["--snapshot", "--address"])
+@pytest.mark.parametrize("command", ["authorize", "explain", "simulate"])
+def test_questions_when_they_are_no_text_then_one_clear_line(
+    command: str, where: str, source: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "admin.token").write_text("t" * 43)
+    (tmp_path / "state" / "admin.token").chmod(0o600)
+    place: tuple[str, ...] = (where, "127.0.0.1:1" if where == "--address" else str(source))
+    if (command, where) == ("simulate", "--snapshot"):
+        place = ()
+
+    assert run(command, "--principal", f"{ADA}\udcff", "--action", "s3:GetObject", "--resource", BUCKET, *place) == 1
+    assert capsys.readouterr().err.startswith("error: `")
+
+
 def test_questions_when_asked_of_both_then_refused(source: Path, capsys: Capture) -> None:
     assert run("authorize", *question(), "--snapshot", source, "--address", "127.0.0.1:1") == 1
     assert "either files or a sidecar" in capsys.readouterr().err

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.model.decision import Answer, Decision, PolicyLayer, Reason
 from sidecar.model.errors import PolicySyntaxError, RequestError, Severity
@@ -299,6 +301,35 @@ def test_request_when_it_is_malformed_then_the_field_is_named(question: dict[str
         simulate(**question)
 
     assert caught.value.field == field
+
+
+@given(data=st.data())
+def test_request_when_it_is_anything_at_all_then_it_is_decided_or_refused(data: st.DataObject) -> None:
+    text = st.text(alphabet=st.characters(), max_size=20)
+    arn = st.sampled_from([ADA, SESSION, FEDERATED, ROOT, SERVICE, BUCKET, ROLE, FOREIGN_ROLE, FOREIGN_QUEUE, "*", ""])
+    some = arn | text | st.builds(lambda left, right: left[: len(right)] + right + left[len(right) :], arn, text)
+    document = st.sampled_from([FULL, policy(deny()), policy(allow(Principal="*")), "", "{}", "[]"]) | text
+    documents = st.lists(document, max_size=2)
+    value = st.builds(ContextValue, st.lists(text, max_size=2).map(tuple), st.booleans())
+    request = SimulationRequest(
+        principal=data.draw(some),
+        action=data.draw(st.sampled_from(["s3:GetObject", "sts:AssumeRole", "kms:Decrypt", "*"]) | text),
+        resource=data.draw(some),
+        resource_account=data.draw(st.sampled_from(["", "111122223333", "444455556666"]) | text),
+        context=data.draw(st.dictionaries(text | st.just("aws:SourceIp"), value, max_size=2)),
+        identity_policies=data.draw(documents),
+        permissions_boundary=data.draw(document | st.just("")),
+        session_policies=data.draw(documents),
+        resource_policy=data.draw(document | st.just("")),
+        service_control_policies=data.draw(st.lists(documents, max_size=2)),
+        resource_control_policies=data.draw(st.lists(documents, max_size=2)),
+    )
+
+    try:
+        answer = Simulator(now=lambda: 0).simulate(request).answer
+    except (RequestError, PolicySyntaxError):
+        return
+    assert answer.decision is not Decision.UNSPECIFIED
 
 
 def test_revision_when_the_question_is_the_same_then_it_is_the_same() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,7 +10,8 @@ import pytest
 from sidecar.model.errors import InternalError, SettingsError, SourceUnavailableError
 from sidecar.services.metrics import NullMetrics
 from sidecar.transports.addresses import TcpAddress
-from sidecar.transports.grpc_server import GrpcListener, TlsFiles
+from sidecar.transports.certificates import TlsFiles
+from sidecar.transports.grpc_server import GrpcListener
 from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, SNAPSHOT_SERVICE, Method
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 
@@ -113,10 +115,11 @@ def test_methods_when_they_raise_ours_then_the_table_says_the_status() -> None:
     assert metrics.rpcs == [("SnapshotService/GetSnapshot", "UNAVAILABLE")]
 
 
-def test_start_when_the_certificate_is_none_then_it_refuses() -> None:
-    tls = TlsFiles(b"nonsense", b"nonsense")
-    listener = GrpcListener(addresses=[LOOPBACK], methods={}, tls=tls)
-
-    with pytest.raises(SettingsError):
-        listener.start()
-    listener.stop(0)
+def test_start_when_the_certificate_is_none_then_it_refuses(tmp_path: Path) -> None:
+    (tmp_path / "nonsense").write_text("nonsense")
+    for name, words in (("nonsense", "are no certificate and its key"), ("nothing", "cannot be read: no such file")):
+        tls = TlsFiles(tmp_path / name, tmp_path / name)
+        listener = GrpcListener(addresses=[LOOPBACK], methods={}, tls=tls)
+        with pytest.raises(SettingsError, match=words):
+            listener.start()
+        listener.stop(0)
