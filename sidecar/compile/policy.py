@@ -104,6 +104,13 @@ _RULES: Final = {
     PolicyKind.TRUST: _Rules(True, False, False, True, True, True),
 }
 
+# Looking up a member of an enumeration is slow, and a snapshot has many statements.
+_ALLOW: Final = Effect.ALLOW
+_DENY: Final = Effect.DENY
+_TRUST: Final = PolicyKind.TRUST
+_NULL: Final = ValueType.NULL
+_NO_QUALIFIER: Final = Qualifier.NONE
+
 #: Lines of conditions with more values are read anew each time.
 _MAX_CACHED_VALUES: Final = 16
 
@@ -431,7 +438,7 @@ class _Parser:
             not_principal,
             conditions,
         )
-        if self._is_rcp and effect is Effect.ALLOW and not _is_full_access(statement):
+        if self._is_rcp and effect is _ALLOW and not _is_full_access(statement):
             self._error(
                 self._place() + ".Effect",
                 "a resource control policy of your own may only deny",
@@ -447,9 +454,9 @@ class _Parser:
     def _effect(self, raw: dict[str, object]) -> Effect | None:
         value = raw.get("Effect")
         if value == "Allow":
-            return Effect.ALLOW
+            return _ALLOW
         if value == "Deny":
-            return Effect.DENY
+            return _DENY
         place = self._place()
         if "Effect" not in raw:
             self._error(place, "a statement needs an `Effect`", "write `Allow` or `Deny`")
@@ -542,7 +549,7 @@ class _Parser:
         result = self._action_entries(raw, element)
         if result is None:
             return None, negated
-        if self._kind is PolicyKind.TRUST:
+        if self._kind is _TRUST:
             self._check_trust_actions(raw, element, result)
         if negated and self._is_rcp:
             self._error(
@@ -671,7 +678,7 @@ class _Parser:
                 "write `Principal`" if not self._is_rcp else 'write `"Principal": "*"`, and narrow it with conditions'
             )
             self._error(place, f"`NotPrincipal` may not stand in a {self._kind}", remedy)
-        elif negated and effect is Effect.ALLOW:
+        elif negated and effect is _ALLOW:
             self._error(
                 place,
                 "`NotPrincipal` may not stand with `Allow`: it would grant to everybody else, even anonymously",
@@ -684,7 +691,7 @@ class _Parser:
             )
             return None, negated
         entries = self._principal_entries(value, element, place)
-        if negated and entries and self._advice and effect is Effect.DENY:
+        if negated and entries and self._advice and effect is _DENY:
             self._advise_not_principal(entries, place)
         return entries, negated
 
@@ -777,10 +784,10 @@ class _Parser:
     ) -> None:
         base, qualifier, if_exists = operator
         modern = self._modern
-        if base.value_type is ValueType.NULL and qualifier is not Qualifier.NONE:
+        if base.value_type is _NULL and qualifier is not _NO_QUALIFIER:
             place = member(f"{self._place()}.Condition", spelling)
             self._warn(place, "a set operator in front of `Null` has no effect", "write `Null` alone")
-            qualifier = Qualifier.NONE
+            qualifier = _NO_QUALIFIER
         seen: dict[str, str] | None = {} if len(lines) > 1 else None
         for name, raw in lines.items():
             plain = None
