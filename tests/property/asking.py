@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from sidecar.compile.image import write_image
 from sidecar.model.decision import Answer, Decision, Reason
@@ -21,8 +21,11 @@ from tests.oracle import decide
 
 core = pytest.importorskip("sidecar.core", reason="the extension is not built", exc_type=ImportError)
 
-#: Without shrinking: one seed says nothing about another.
-SEEDED = settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
+#: Without shrinking: one seed says nothing about another. A property may pass over most questions: they cost little.
+SEEDED = settings(
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 
 NOW = parse_time("2026-01-15T12:00:00Z")
 
@@ -76,6 +79,11 @@ def describe(name: str, given: Given, request: Given, answer: Answer | Invalid) 
     if answer.reason is Reason.EXPLICIT_DENY:
         word += f" {answer.layer.name}"
     return case_as_yaml(name, given, request, word)
+
+
+def case_of(name: str, given: Given, request: Given) -> str:
+    """Write a question as a conformance case that wants what the oracle answers."""
+    return describe(name, given, request, ask_oracle(given, request))
 
 
 def shrink(given: Given, request: Given, fails: Callable[[Given, Given], bool]) -> tuple[Given, Given]:

@@ -430,3 +430,8 @@ def question_of(seed: int) -> tuple[Json, Json]:
 def questions() -> st.SearchStrategy[tuple[Json, Json]]:
     """Questions to evaluators: a ``given`` and a ``request`` of a case."""
     return st.integers(0, 2**64 - 1).map(question_of)
+
+
+def mfa_questions() -> st.SearchStrategy[tuple[Json, Json]]:
+    """Questions whose answer hangs on MFA."""
+    return st.integers(0, 2**64 - 1).map(lambda seed: draw_mfa_question(random.Random(seed)))
