@@ -40,6 +40,7 @@ cdef struct Eval:
     uint8_t action_buffer[MAX_ACTION + 8]
     uint32_t service               # IMAGE_NONE: no policy names it
     uint32_t action_number         # IMAGE_NONE: no policy spells it out
+    uint64_t action_wide           # wide action sets that hold it, where it is known
     # To what.
     bint resource_is_any           # the resource `*`
     ArnText resource
@@ -348,13 +349,25 @@ cdef bint arn_matches(Eval *e, const Pattern *pattern, const ArnText *arn) noexc
     return length != EXPAND_FAILED and arn_glob(expanded, length, arn)
 
 
-cdef bint bool_matches(Eval *e, const Pattern *pattern, Slice text) noexcept nogil:
+cdef inline int read_bool(const uint8_t *data, uint32_t length) noexcept nogil:
+    # 1: true, 0: false, in any case; -1: neither.
+    cdef uint32_t word = 0
+    if length != 4 and length != 5:
+        return -1
+    memcpy(&word, data, 4)
+    word |= 0x20202020
+    if length == 4:
+        return 1 if word == 0x65757274 else -1
+    return 0 if word == 0x736C6166 and data[4] | 32 == 101 else -1
+
+
+cdef bint bool_matches(Eval *e, const Pattern *pattern, int value) noexcept nogil:
     cdef uint8_t expanded[EXPAND_CAPACITY]
     cdef uint32_t length
     if pattern.kind != PATTERN_TEMPLATE:
-        return pattern.len == text.len and equals_folded(e.image.strings + pattern.text, text.data, text.len)
+        return read_bool(e.image.strings + pattern.text, pattern.len) == value
     length = template_expand(e, pattern, False, expanded)
-    return length == text.len and equals_folded(expanded, text.data, length)
+    return length != EXPAND_FAILED and read_bool(expanded, length) == value
 
 
 cdef inline bint moment_matches(const Test *test, const Moment *moment, const Instant *instant) noexcept nogil:
@@ -388,13 +401,11 @@ cdef bint text_holds(Eval *e, const Test *test, Slice text, const Value *value, 
                 found = True
                 break
     elif test.value_type == VALUE_BOOL:
-        if not (
-            (text.len == 4 and equals_folded(text.data, b"true", 4))
-            or (text.len == 5 and equals_folded(text.data, b"false", 5))
-        ):
+        same = read_bool(text.data, text.len)
+        if same < 0:
             return unreadable
         for i in range(test.value_count):
-            if bool_matches(e, &image.patterns[test.values + i], text):
+            if bool_matches(e, &image.patterns[test.values + i], same):
                 found = True
                 break
     elif test.value_type == VALUE_NUMERIC or test.value_type == VALUE_DATE:

@@ -37,6 +37,7 @@ cdef struct Span:
     const uint32_t *own_end
     bint applies
     bint allows_all
+    bint steady                   # its denials asked for no MFA fact: proving one changes nothing
 
 
 # The policies that apply to one request.
@@ -111,6 +112,8 @@ cdef inline bint rule_has_action(const Eval *e, const Rule *rule) noexcept nogil
         return rule.actions == e.action_number
     if rule.flags & RULE_ACTION_ALL:
         return True
+    if LIKELY(rule.actions < WIDE_BITS and e.action_number != IMAGE_NONE):
+        return e.action_wide >> rule.actions & 1
     return action_in_wide(e, &e.image.wide_sets[rule.actions])
 
 
@@ -257,18 +260,42 @@ cdef void span_open(const Eval *e, uint32_t set_word, Span *span) noexcept nogil
         ref += 1
 
 
-cdef bint span_denies(Eval *e, const Span *span) noexcept nogil:
-    cdef const uint32_t *ref = span.any
-    while ref != span.any_allows:
-        if rule_denies(e, &e.image.rules[ref[0]]):
-            return True
+cdef void span_fetch(const Eval *e, const Span *span) noexcept nogil:
+    # The rules have arrived: have their patterns and conditions on their way.
+    cdef const uint32_t *ref = span.own
+    cdef const Rule *rule
+    while ref != span.own_end and ref - span.own < 6:
+        rule = &e.image.rules[ref[0]]
+        if rule.block != IMAGE_NONE:
+            PREFETCH(&e.image.blocks[rule.block])
+        if rule.flags & RULE_RESOURCE_ONE:
+            PREFETCH(&e.image.patterns[rule.resources])
+        if rule.flags & RULE_ACTION_SET:
+            PREFETCH(&e.image.action_sets[rule.actions])
         ref += 1
-    ref = span.own
-    while ref != span.own_allows:
+
+
+cdef bint refs_deny(Eval *e, const uint32_t *ref, const uint32_t *end) noexcept nogil:
+    while ref != end:
         if rule_denies(e, &e.image.rules[ref[0]]):
             return True
         ref += 1
     return False
+
+
+cdef bint span_denies(Eval *e, Span *span) noexcept nogil:
+    # Whether a rule of the set denies. Asked again with MFA proved, a set that did not look at MFA is not asked at all.
+    cdef bint seen = e.mfa_seen
+    cdef bint denies
+    if span.any == span.any_allows and span.own == span.own_allows:
+        return False
+    if e.mfa.proved:
+        return not span.steady and (refs_deny(e, span.any, span.any_allows) or refs_deny(e, span.own, span.own_allows))
+    e.mfa_seen = False
+    denies = refs_deny(e, span.any, span.any_allows) or refs_deny(e, span.own, span.own_allows)
+    span.steady = not e.mfa_seen and not denies
+    e.mfa_seen = e.mfa_seen or seen
+    return denies
 
 
 cdef bint span_allows(Eval *e, const Span *span) noexcept nogil:
@@ -560,6 +587,8 @@ cdef void layers_find(Eval *e, Layers *layers) noexcept nogil:
         resource_control = e.image.accounts[e.owner_index].resource_control
     span_open(e, resource_control, &layers.resource_control)
     span_open(e, layers.resource_set, &layers.resource)
+    span_fetch(e, &layers.identity)
+    span_fetch(e, &layers.boundary)
 
 
 # The order of evaluation.
@@ -597,7 +626,7 @@ cdef bint is_immutable(const Eval *e) noexcept nogil:
     return resource.len > 18 and memcmp(resource.data, b"role/aws-reserved/", 18) == 0
 
 
-cdef Outcome evaluate(Eval *e, const Layers *layers) noexcept nogil:
+cdef Outcome evaluate(Eval *e, Layers *layers) noexcept nogil:
     # SPEC: docs/semantics.md, section 2, rules 5 to 7.
     cdef uint32_t names
     cdef bint identity = False
@@ -648,7 +677,7 @@ cdef Outcome evaluate(Eval *e, const Layers *layers) noexcept nogil:
 
 # MFA.
 
-cdef inline bint allows_with(Eval *e, const Layers *layers, uint32_t age) noexcept nogil:
+cdef inline bint allows_with(Eval *e, Layers *layers, uint32_t age) noexcept nogil:
     e.mfa.age = age
     return evaluate(e, layers).decision == DECISION_ALLOW
 
@@ -689,7 +718,7 @@ cdef void span_ages(Eval *e, const Span *span, uint32_t *ages, uint32_t *count) 
     refs_ages(e, span.own, span.own_end, ages, count)
 
 
-cdef uint32_t greatest_age(Eval *e, const Layers *layers) noexcept nogil:
+cdef uint32_t greatest_age(Eval *e, Layers *layers) noexcept nogil:
     # The greatest age of the proof in e.mfa that still gives ALLOW; age 0 does. AGE_UNBOUNDED: every age.
     # Between two neighbouring constants nothing changes, so each constant and its neighbours are tried.
     cdef uint32_t ages[MAX_AGES]
@@ -729,7 +758,7 @@ cdef uint32_t greatest_age(Eval *e, const Layers *layers) noexcept nogil:
     return 0
 
 
-cdef void mfa_answer(Eval *e, const Layers *layers, MfaAnswer *answer) noexcept nogil:
+cdef void mfa_answer(Eval *e, Layers *layers, MfaAnswer *answer) noexcept nogil:
     # SPEC: docs/semantics.md, section 4.
     cdef uint32_t variant
     cdef uint32_t method
@@ -842,7 +871,7 @@ cdef bint parties_find(Eval *e) noexcept nogil:
         e.account_index = e.principal.account
         e.account = &e.image.accounts[e.account_index]
         head = e.image.sets + e.principal.identity
-        for i in range(5):
+        for i in range(8):
             PREFETCH(head + 16 * i)
     # SAFETY: request_check found exactly one colon inside.
     colon = <const uint8_t *>memchr(e.action.data, 58, e.action.len)
@@ -855,6 +884,7 @@ cdef bint parties_find(Eval *e) noexcept nogil:
     if LIKELY(number != IMAGE_NONE):
         e.service = e.image.actions[number].service
         e.action_number = e.image.actions[number].number
+        e.action_wide = e.image.actions[number].wide
     else:
         e.service = service_find(e.image, e.action.data, <uint32_t>(colon - e.action.data))
     return True

@@ -31,6 +31,7 @@ cdef enum:
     RULE_NOT_RESOURCE = 128
     RULE_PRINCIPAL = 256
     RULE_NOT_PRINCIPAL = 512
+    WIDE_BITS = 64
     WIDE_ALL = 1
     WIDE_NEGATED = 2
     PATTERN_ANY = 1
@@ -258,6 +259,7 @@ cdef packed struct Action:
     uint32_t name_len
     uint32_t service  # index of its service
     uint32_t number  # its bit in the service's action sets
+    uint64_t wide  # bit n: the wide action set n holds it
 
 cdef packed struct ActionSet:
     uint32_t words  # first 64-bit word of its bits
@@ -362,7 +364,7 @@ cdef extern from *:
     static const char *const RESERVED_PREFIXES[] = {"aws:multifactorauth", "aws:principal", "aws:resourceorg", "aws:calledvia", "sts:", "saml:", "sidecar:"};
     static const char *const REASON_WORDS[] = {"", "identity_allow", "resource_allow", "root_allow", "always_allowed", "explicit_deny", "no_identity_allow", "no_resource_allow", "no_permissions_boundary_allow", "no_session_allow", "no_service_control_allow", "unknown_principal", "resource_account_unknown", "cross_partition", "session_invalid", "no_snapshot", "immutable_resource", "internal_error"};
     static const char *const MFA_WORDS[] = {"totp", "webauthn", "u2f", "recovery"};
-    static const uint32_t RECORD_SIZES[] = {1, 64, 4, 44, 4, 4, 4, 24, 8, 4, 16, 4, 16, 8, 20, 8, 8, 16, 16, 8, 16, 16, 24, 16, 4, 12, 16, 16, 4, 16, 4, 4, 12, 4, 8, 16, 4};
+    static const uint32_t RECORD_SIZES[] = {1, 64, 4, 44, 4, 4, 4, 24, 8, 4, 24, 4, 16, 8, 20, 8, 8, 16, 16, 8, 16, 16, 24, 16, 4, 12, 16, 16, 4, 16, 4, 4, 12, 4, 8, 16, 4};
     """
     const char *RESERVED_KEYS[9]
     const char *RESERVED_PREFIXES[7]

@@ -35,6 +35,9 @@ from sidecar.model.policy import (
 
 _CACHE_SIZE: Final = 16_384
 
+#: Longest condition key, as in requests.
+MAX_KEY: Final = 512
+
 
 class Operator(NamedTuple):
     """A condition operator as written: a base operator, a set operator in front, ``IfExists`` behind."""
@@ -163,9 +166,9 @@ def _key(text: str, modern: bool) -> tuple[str, Findings]:
         return lowered, (wrong,)
     if not text.strip():
         return lowered, (error("a condition key is empty", "name a key, such as `aws:SourceIp`"),)
-    if len(text) > MAX_CACHED:
+    if len(text) > MAX_KEY:
         return lowered, (
-            error(f"the condition key {quote(text)} is too long", f"keys have up to {MAX_CACHED} characters"),
+            error(f"the condition key {quote(text)} is too long", f"keys have up to {MAX_KEY} characters"),
         )
     if text != text.strip() or not text.isprintable():
         return lowered, (error(f"white space surrounds or breaks the condition key {quote(text)}", "take it out"),)

@@ -52,6 +52,7 @@ _PACK_STATEMENT = layout.STATEMENT.struct.pack
 _PACK_PATTERN = layout.PATTERN.struct.pack
 _RULES = SECTION_NUMBERS["RULES"]
 _STATEMENT_NAMES = SECTION_NUMBERS["STATEMENT_NAMES"]
+_WIDE_BITS = CONSTANTS["WIDE_BITS"]
 _RULE_DENY = CONSTANTS["RULE_DENY"]
 _RULE_PRINCIPAL = CONSTANTS["RULE_PRINCIPAL"]
 _RULE_NOT_PRINCIPAL = CONSTANTS["RULE_NOT_PRINCIPAL"]
@@ -175,6 +176,7 @@ class _Writer:
         self._tests: dict[tuple[object, ...], bytes] = {}
         self._action_parts: dict[tuple[tuple[int, ...], bool], tuple[list[tuple[int, int, int]], tuple[int, int] | None]] = {}
         self._action_sets: dict[tuple[ActionPattern, ...], tuple[int, int]] = {}
+        self._wide_actions: list[tuple[tuple[ActionPattern, ...], bool]] = []
         self._wide_sets: dict[tuple[tuple[ActionPattern, ...], bool], int] = {}
         # SAFETY: what these find by id lives as long as the snapshot, so an id names one thing.
         self._resource_sets: dict[tuple[int, ...], tuple[int, int]] = {}
@@ -193,7 +195,6 @@ class _Writer:
         snapshot = self.snapshot
         self._string(b"")
         self.actions = _Actions(_statements(snapshot))
-        self._write_actions()
         self._number_accounts()
         self._number_principals()
         self._write_principals()
@@ -202,6 +203,7 @@ class _Writer:
         if snapshot.session_policies is not None:
             self.flags |= CONSTANTS["IMAGE_SESSION_POLICIES"]
             self._append("SESSION_SETS", self._set(snapshot.session_policies).to_bytes(4, "little"))
+        self._write_actions()
         self._write_keys()
         if snapshot.root_is_allowed:
             self.flags |= CONSTANTS["IMAGE_ROOT_ALLOWED"]
@@ -244,16 +246,44 @@ class _Writer:
     # Actions.
 
     def _write_actions(self) -> None:
+        """Write what is known of services and actions, last, when every wide set is."""
         pack_service, pack_action = layout.SERVICE.struct.pack, layout.ACTION.struct.pack
         names: list[bytes] = []
+        packed: list[bytes] = []
+        negated = sum(1 << number for number, (_, wide) in enumerate(self._wide_actions) if wide)
         for service, number in self.actions.services.items():
             self._append("SERVICES", pack_service(*self._text(service)))
-            for name, bit in self.actions.numbers[service].items():
+            known = self.actions.names[service]
+            held = self._held_by_wide(service)
+            for bit, name in enumerate(known):
                 full = f"{service}:{name}".encode()
                 names.append(full)
-                self._append("ACTIONS", pack_action(self._string(full), len(full), number, bit))
+                wide = negated ^ held.get(bit, 0)
+                packed.append(pack_action(self._string(full), len(full), number, bit, wide & (1 << _WIDE_BITS) - 1))
+        self._append("ACTIONS", b"".join(packed), len(packed))
         self._table("SERVICE_TABLE", [service.encode() for service in self.actions.services])
         self._table("ACTION_TABLE", names)
+
+    def _held_by_wide(self, service: str) -> dict[int, int]:
+        """Return, for each known action of *service*, which wide sets name it, negation left aside."""
+        held: dict[int, int] = {}
+        for number, (actions, _) in enumerate(self._wide_actions[:_WIDE_BITS]):
+            for action in actions:
+                if action.service == service:
+                    bits = self.actions.bits(action)
+                elif action.service == "*" and action.name == "*":
+                    bits = (1 << len(self.actions.names[service])) - 1
+                elif "*" in action.service or "?" in action.service:
+                    bits = 0
+                    for bit, name in enumerate(self.actions.names[service]):
+                        bits |= _glob(action.text, f"{service}:{name}") << bit
+                else:
+                    continue
+                while bits:
+                    lowest = (bits & -bits).bit_length() - 1
+                    bits &= bits - 1
+                    held[lowest] = held.get(lowest, 0) | 1 << number
+        return held
 
     def _action_rules(self, statement: Statement) -> tuple[list[tuple[int, int, int]], tuple[int, int] | None]:
         """
@@ -328,6 +358,7 @@ class _Writer:
         first = self._append("WIDE_SERVICES", b"".join(pack(*service) for service in services), len(services))
         packed = layout.WIDE_SET.struct.pack(flags, first, len(services), *self._pattern_run(tuple(globs)))
         found = self._wide_sets[key] = self._append("WIDE_SETS", packed)
+        self._wide_actions.append(key)
         return found
 
     # Patterns and templates.

@@ -158,6 +158,7 @@ ACTION = Record(
         ("name_len", "u32", ""),
         ("service", "u32", "index of its service"),
         ("number", "u32", "its bit in the service's action sets"),
+        ("wide", "u64", "bit n: the wide action set n holds it"),
     ),
 )
 
@@ -361,6 +362,7 @@ CONSTANTS: dict[str, int] = {
     "RULE_NOT_RESOURCE": 128,
     "RULE_PRINCIPAL": 256,
     "RULE_NOT_PRINCIPAL": 512,
+    "WIDE_BITS": 64,
     "WIDE_ALL": 1,
     "WIDE_NEGATED": 2,
     "PATTERN_ANY": 1,

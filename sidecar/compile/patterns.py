@@ -16,7 +16,10 @@ from sidecar.compile.problems import Finding, error, quote, warning
 from sidecar.model.policy import ActionPattern, ArnPattern, Pattern, Piece, Variable, Wildcard
 
 #: Longer texts are parsed anew each time, so that a cache cannot grow without bound.
-MAX_CACHED: Final = 512
+MAX_CACHED: Final = 256
+
+#: Longest action that may stand in a policy.
+MAX_ACTION: Final = 512
 
 _CACHE_SIZE: Final = 16_384
 
@@ -255,7 +258,7 @@ def _check_fields(text: str, parts: list[str], findings: list[Finding]) -> None:
         )
     if region and (service == "iam" or (service == "s3" and not account)) and not _is_open(region):
         findings.append(
-            warning(
+            error(
                 f"an ARN of `{service}` has no region, so {quote(text)} matches nothing",
                 f"write `arn:{partition}:{service}::`",
             )
@@ -323,9 +326,9 @@ def _action(text: str, wild_service: bool) -> tuple[ActionPattern | None, Findin
     if wrong is not None:
         return None, (wrong,)
     service, colon, name = text.lower().partition(":")
-    if len(text) > MAX_CACHED:
+    if len(text) > MAX_ACTION:
         message = f"the action {quote(text)} has {len(text):,} characters"
-        return None, (error(message, f"an action has at most {MAX_CACHED}"),)
+        return None, (error(message, f"an action has at most {MAX_ACTION}"),)
     if "${" in text:
         return None, (error(f"a policy variable may not stand in the action {quote(text)}", "name the actions"),)
     if not colon:
