@@ -383,6 +383,8 @@ def test_action_when_it_is_none_then_it_is_refused(action: str, words: str) -> N
         ("arn:aws:s3:::${a:b, 'c}", "not written as AWS wants"),
         ("arn:aws:s3:::${a:b*}", "no policy variable"),
         ("arn:aws:s3:::${ a:b}", "no policy variable"),
+        ("arn:aws:iam:eu-west-1:123456789012:user/bob", "has no region"),
+        ("arn:aws:s3:eu-west-1::bucket", "has no region"),
         ("arn:aws:s3:::b\x00", "U+0000"),
         ("arn:aws:s3:::\U0001f600", "U+1F600"),
     ],

@@ -182,8 +182,6 @@ def test_id_when_the_policy_is_attached_to_an_identity_then_a_warning_says_so() 
     [
         ("arn:aws:iam::12345:user/bob", "no account id"),
         ("arn:aws:iam::ACCOUNT-ID:user/bob", "no account id"),
-        ("arn:aws:iam:eu-west-1:123456789012:user/bob", "has no region"),
-        ("arn:aws:s3:eu-west-1::bucket", "has no region"),
         ("arn:aws:organizations::*:", "names no resource"),
     ],
 )
