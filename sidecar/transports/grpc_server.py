@@ -6,6 +6,7 @@ gRPC listeners on grpcio: management, and the Unix socket that serves decisions 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from secrets import token_hex
@@ -119,6 +120,7 @@ class GrpcListener:
         self._metrics: RpcMetrics = metrics or NullMetrics()
         self._log: Log = log or NullLog()
         self._health = HealthService(methods)
+        self._calls = _Calls()
         interceptors: list[grpc.ServerInterceptor] = []
         if verify_authorization is not None:
             interceptors.append(_Guard(verify_authorization, self._metrics))
@@ -153,7 +155,10 @@ class GrpcListener:
     def stop(self, grace: float) -> None:
         """Take no more calls, and let those under way end within *grace* seconds."""
         self._health.enter_graceful_shutdown()
-        self._server.stop(grace).wait(grace + 1)
+        has_ended = self._server.stop(grace)
+        self._calls.wait_for_end(has_ended, grace)
+        # What is left are streams that nobody means to end, such as those that watch our health.
+        self._server.stop(0).wait(1)
         self._pool.shutdown(wait=False, cancel_futures=True)
         for address in self._bound:
             # Only our own: an address that was not free belongs to somebody else.
@@ -178,9 +183,13 @@ class GrpcListener:
 
     def _handler(self, service: str, name: str, function: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
         method = f"{service.rpartition('.')[2]}/{name}"
-        metrics, log = self._metrics, self._log
+        metrics, log, calls = self._metrics, self._log, self._calls
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            with calls:
+                return answer_counted(request, context)
+
+        def answer_counted(request: bytes, context: grpc.ServicerContext) -> bytes:
             try:
                 response = function(request)
             except SidecarError as error:
@@ -207,6 +216,40 @@ class GrpcListener:
             _abort(context, status)
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+class _Calls:
+    """
+    Counts the calls under way.
+
+    Thread-safety: locked.
+    """
+
+    #: Seconds without a call after which there are none on their way from the network to a thread.
+    _QUIET = 0.2
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+
+    def wait_for_end(self, has_ended: threading.Event, longest: float) -> None:
+        """Wait until there have been no calls for a while, or *has_ended* says so; at most *longest* seconds."""
+        now = time.monotonic()
+        latest, quiet_since = now + longest, now
+        while now < latest and now < quiet_since + self._QUIET:
+            if has_ended.wait(0.02):
+                return
+            now = time.monotonic()
+            if self._count:
+                quiet_since = now
 
 
 class _Guard(grpc.ServerInterceptor):

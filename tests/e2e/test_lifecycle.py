@@ -279,7 +279,10 @@ def test_health_when_it_ends_then_watchers_are_told(source: Path, tmp_path: Path
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         sidecar.process.send_signal(signal.SIGTERM)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        watch.cancel()
+        assert sidecar.process.wait(PATIENCE) == 0
+
+    (stopped,) = (event for event in sidecar.events if event["event"] == "stopped")
+    assert stopped["seconds"] < 5, "it waited for somebody who only watches"
 
 
 def test_settings_when_stated_in_every_way_then_the_first_counts(source: Path, tmp_path: Path) -> None:

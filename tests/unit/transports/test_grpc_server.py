@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,3 +124,46 @@ def test_start_when_the_certificate_is_none_then_it_refuses(tmp_path: Path) -> N
         with pytest.raises(SettingsError, match=words):
             listener.start()
         listener.stop(0)
+
+
+def test_stop_when_a_call_is_under_way_then_it_is_answered() -> None:
+    is_called, go_on = threading.Event(), threading.Event()
+
+    def slow(_request: bytes) -> bytes:
+        is_called.set()
+        go_on.wait(60)
+        return b"done"
+
+    listener = GrpcListener(addresses=[LOOPBACK], methods={SNAPSHOT_SERVICE: {"GetSnapshot": slow}})
+    (address,) = listener.start()
+    with grpc.insecure_channel(str(address), options=[("grpc.enable_http_proxy", 0)]) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SNAPSHOT_SERVICE}/GetSnapshot")
+        future = call.future(b"", timeout=60)
+        is_called.wait(60)
+        stopping = threading.Thread(target=listener.stop, args=(60,))
+        stopping.start()
+        stopping.join(0.5)
+        assert stopping.is_alive()
+        go_on.set()
+        assert future.result() == b"done"
+        stopping.join(60)
+        assert not stopping.is_alive()
+
+
+def test_stop_when_a_call_never_ends_then_the_grace_does() -> None:
+    is_called, go_on = threading.Event(), threading.Event()
+
+    def endless(_request: bytes) -> bytes:
+        is_called.set()
+        go_on.wait(60)
+        return b""
+
+    listener = GrpcListener(addresses=[LOOPBACK], methods={SNAPSHOT_SERVICE: {"GetSnapshot": endless}})
+    (address,) = listener.start()
+    with grpc.insecure_channel(str(address), options=[("grpc.enable_http_proxy", 0)]) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SNAPSHOT_SERVICE}/GetSnapshot")
+        future = call.future(b"", timeout=60)
+        is_called.wait(60)
+        listener.stop(0.1)
+        assert future.exception() is not None
+        go_on.set()
