@@ -111,3 +111,51 @@ def measure(Image image, bytes requests, lengths, *, int64_t seconds, bint whole
     cdef double scale = <double>begun_nanos / <double>(spent if spent else 1)
     floor = least
     return array("d", [max(0, tick - floor) * scale for tick in ticks]), least * scale, list(decisions)
+
+
+def measure_memory(uint64_t size, uint32_t steps=1000000):
+    """
+    Return the nanoseconds of one load that depends on the one before, at random in *size* bytes of huge pages.
+
+    What a decision costs beyond its instructions is a handful of these.
+    """
+    cdef ImageMemory memory
+    cdef uint64_t lines = size // 64
+    cdef uint64_t state = 88172645463325252ULL
+    cdef uint64_t i
+    cdef uint64_t k
+    cdef uint64_t place = 0
+    cdef uint64_t begun
+    cdef uint64_t *order
+    cdef uint64_t swapped
+    if lines < 2 or size > IMAGE_MAX_BYTES:
+        raise ValueError("from 128 bytes to 2 GiB")
+    if not memory_take(&memory, size):
+        raise MemoryError
+    order = <uint64_t *>malloc(8 * lines)
+    if order == NULL:
+        munmap(memory.start, memory.mapped)
+        raise MemoryError
+    with nogil:
+        for i in range(lines):
+            order[i] = i
+        for i in range(lines - 1, 0, -1):
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            k = state % i
+            swapped = order[i]
+            order[i] = order[k]
+            order[k] = swapped
+        for i in range(lines):
+            (<uint64_t *>(memory.data + 64 * order[i]))[0] = 64 * order[(i + 1) % lines]
+        for i in range(lines):
+            place = (<uint64_t *>(memory.data + place))[0]
+        begun = read_nanos()
+        for i in range(steps):
+            place = (<uint64_t *>(memory.data + place))[0]
+        begun = read_nanos() - begun
+    free(order)
+    munmap(memory.start, memory.mapped)
+    # The last place is used, so that the loads are not left out.
+    return begun / <double>steps if place <= size else 0.0
