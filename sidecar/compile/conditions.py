@@ -38,6 +38,9 @@ _CACHE_SIZE: Final = 16_384
 #: Longest condition key, as in requests.
 MAX_KEY: Final = 512
 
+#: Longest value that is a number, a date, an address, base64 or `true` or `false`, as in requests.
+MAX_TYPED: Final = 4_096
+
 
 class Operator(NamedTuple):
     """A condition operator as written: a base operator, a set operator in front, ``IfExists`` behind."""
@@ -224,6 +227,10 @@ def _value(name: str, text: str, modern: bool) -> Result:
         return None, (wrong,)
     if "${" in text:
         return _refuse(f"a policy variable may not stand under `{operator.name}`", "write the value itself")
+    if len(text) > MAX_TYPED:
+        return _refuse(
+            f"{quote(text)} is too long a value for `{operator.name}`", f"write at most {MAX_TYPED:,} characters"
+        )
     return _READERS[value_type](text)
 
 

@@ -463,6 +463,13 @@ def test_condition_key_when_it_is_none_then_it_is_refused(key: str, words: str) 
     assert words in condition("StringEquals", key, "v").error.message
 
 
+@pytest.mark.parametrize("operator", ["NumericEquals", "DateEquals", "IpAddress", "BinaryEquals", "Null"])
+def test_condition_value_when_it_is_far_too_long_then_it_is_refused_at_once(operator: str) -> None:
+    parsed = parse(policy(statement(Condition={operator: {"aws:x": "0" * 5_000_000}})), check_quota=False)
+
+    assert "too long a value" in parsed.error.message
+
+
 def test_condition_keys_when_they_differ_in_case_alone_then_they_are_refused() -> None:
     error = change(Condition={"StringLike": {"aws:x": "a", "aws:y": "b", "AWS:X": "c"}}).error
 
