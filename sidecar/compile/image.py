@@ -19,6 +19,20 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from sidecar.compile import layout
+from sidecar.compile.encoding import (
+    PATTERN_EXACT,
+    PATTERN_GLOB,
+    WILD_CHAR,
+    WILD_RUN,
+    Encoded,
+    encode_action,
+    encode_arn_value,
+    encode_piece,
+    encode_resource,
+    encode_string,
+    pattern_kind,
+)
+from sidecar.compile.known_actions import KnownActions, glob
 from sidecar.compile.layout import CONSTANTS, NONE, SECTION_NUMBERS, SECTIONS, hash_text
 from sidecar.model.errors import PolicyError
 from sidecar.model.policy import (
@@ -35,17 +49,13 @@ from sidecar.model.policy import (
     Statement,
     ValueType,
     Variable,
-    Wildcard,
 )
 from sidecar.model.request import is_reserved_key
 from sidecar.model.snapshot import Account, Organization, OrganizationalUnit, Role, Snapshot, User
 
-MAX_SERVICES = 65_535
 MAX_SECTION_RECORDS = 1 << 28
 
 _BUILTIN_NUMBERS = {key: number for number, (_, key) in enumerate(layout.BUILTIN_KEYS) if key}
-_RUN = bytes([layout.WILD_RUN])
-_CHAR = bytes([layout.WILD_CHAR])
 _SET_HEAD = layout.POLICY_SET.struct
 _PACK_RULE = layout.RULE.struct.pack
 _PACK_STATEMENT = layout.STATEMENT.struct.pack
@@ -58,12 +68,6 @@ _RULE_PRINCIPAL = CONSTANTS["RULE_PRINCIPAL"]
 _RULE_NOT_PRINCIPAL = CONSTANTS["RULE_NOT_PRINCIPAL"]
 _RULE_RESOURCE_ANY = CONSTANTS["RULE_RESOURCE_ANY"]
 _RULE_RESOURCE_ONE = CONSTANTS["RULE_RESOURCE_ONE"]
-_PATTERN_ANY = CONSTANTS["PATTERN_ANY"]
-_PATTERN_EXACT = CONSTANTS["PATTERN_EXACT"]
-_PATTERN_PREFIX = CONSTANTS["PATTERN_PREFIX"]
-_PATTERN_GLOB = CONSTANTS["PATTERN_GLOB"]
-_PATTERN_TEMPLATE = CONSTANTS["PATTERN_TEMPLATE"]
-_WILD_BYTES = bytes.maketrans(b"*?", _RUN + _CHAR)
 
 
 def write_image(snapshot: Snapshot) -> bytes:
@@ -91,72 +95,6 @@ class _Index:
     allows_all: bool = False
 
 
-class _Actions:
-    """Action names that some policy spells out, numbered within their service."""
-
-    def __init__(self, statements: Iterable[Statement]) -> None:
-        names: dict[str, set[str]] = {"iam": set(), "sts": set(), "kms": set()}
-        seen: set[int] = set()
-        for statement in statements:
-            if id(statement.actions) in seen:
-                continue
-            seen.add(id(statement.actions))
-            for service, name in statement.actions:
-                if "*" in service or "?" in service:
-                    continue
-                known = names.setdefault(service, set())
-                if "*" not in name and "?" not in name:
-                    known.add(name)
-        if len(names) > MAX_SERVICES:
-            raise PolicyError(f"{len(names)} services are named, at most {MAX_SERVICES} fit an image")
-        self.services = {service: number for number, service in enumerate(sorted(names))}
-        self.names = {service: sorted(known) for service, known in names.items()}
-        self.numbers = {
-            service: {name: number for number, name in enumerate(known)} for service, known in self.names.items()
-        }
-        self._bits: dict[ActionPattern, int] = {}
-
-    def bits(self, pattern: ActionPattern) -> int:
-        """Return the known actions that *pattern* matches, as a bit set."""
-        found = self._bits.get(pattern)
-        if found is None:
-            found = self._bits[pattern] = self._match(pattern)
-        return found
-
-    def _match(self, pattern: ActionPattern) -> int:
-        name, known = pattern.name, self.names[pattern.service]
-        head = name.rstrip("*")
-        if "*" not in head and "?" not in head:
-            if head == name:
-                return 1 << self.numbers[pattern.service][name]
-            first, last = bisect_left(known, head), bisect_left(known, head + "\U0010ffff")
-            return (1 << last) - (1 << first)
-        bits = 0
-        for number, candidate in enumerate(known):
-            if _glob(name, candidate):
-                bits |= 1 << number
-        return bits
-
-
-def _glob(pattern: str, text: str) -> bool:
-    """Match with ``*`` and ``?``: two positions and one remembered star, never exponential."""
-    place = star = mark = 0
-    here, have_star = 0, False
-    while place < len(text):
-        if here < len(pattern) and pattern[here] == "*":
-            have_star, star, mark = True, here, place
-            here += 1
-        elif here < len(pattern) and pattern[here] in ("?", text[place]):
-            here += 1
-            place += 1
-        elif have_star:
-            mark += 1
-            here, place = star + 1, mark
-        else:
-            return False
-    return not pattern[here:].strip("*")
-
-
 class _Writer:
     """One compilation. Confined to the call of `write_image`."""
 
@@ -170,11 +108,13 @@ class _Writer:
         self._sets: dict[tuple[int, ...], int] = {}
         self._keys: dict[str, int] = {}
         self._key_names: list[bytes] = []
-        self._patterns: dict[tuple[_Encoded, ...], tuple[int, int]] = {}
+        self._patterns: dict[tuple[Encoded, ...], tuple[int, int]] = {}
         self._blocks: dict[tuple[bytes, ...], int] = {}
         self._block_of: dict[tuple[int, ...], int] = {}
         self._tests: dict[tuple[object, ...], bytes] = {}
-        self._action_parts: dict[tuple[tuple[int, ...], bool], tuple[list[tuple[int, int, int]], tuple[int, int] | None]] = {}
+        self._action_parts: dict[
+            tuple[tuple[int, ...], bool], tuple[list[tuple[int, int, int]], tuple[int, int] | None]
+        ] = {}
         self._action_sets: dict[tuple[ActionPattern, ...], tuple[int, int]] = {}
         self._wide_actions: list[tuple[tuple[ActionPattern, ...], bool]] = []
         self._wide_sets: dict[tuple[tuple[ActionPattern, ...], bool], int] = {}
@@ -194,7 +134,7 @@ class _Writer:
     def write(self) -> bytes:
         snapshot = self.snapshot
         self._string(b"")
-        self.actions = _Actions(_statements(snapshot))
+        self.actions = KnownActions(_statements(snapshot))
         self._number_accounts()
         self._number_principals()
         self._write_principals()
@@ -276,7 +216,7 @@ class _Writer:
                 elif "*" in action.service or "?" in action.service:
                     bits = 0
                     for bit, name in enumerate(self.actions.names[service]):
-                        bits |= _glob(action.text, f"{service}:{name}") << bit
+                        bits |= glob(action.text, f"{service}:{name}") << bit
                 else:
                     continue
                 while bits:
@@ -326,7 +266,7 @@ class _Writer:
         for pattern in patterns:
             bits |= self.actions.bits(pattern)
             if "*" in pattern.name or "?" in pattern.name:
-                globs.append(_glob_pattern(pattern.name))
+                globs.append(encode_action(pattern.name))
         words = (len(self.actions.names[service]) + 63) // 64
         first_word = self._append("ACTION_WORDS", bits.to_bytes(8 * words, "little"), words)
         first_glob, count = self._pattern_run(tuple(globs))
@@ -344,15 +284,13 @@ class _Writer:
             if action.service == "*" and action.name == "*":
                 flags |= CONSTANTS["WIDE_ALL"]
             elif "*" in action.service or "?" in action.service:
-                globs.append(_glob_pattern(action.text))
+                globs.append(encode_action(action.text))
             else:
                 narrow.append(action)
         services = []
         for service, patterns in _by_service(narrow).items():
             everything = any(pattern.name == "*" for pattern in patterns)
-            services.append(
-                (self.actions.services[service], NONE if everything else self._bit_set(service, patterns))
-            )
+            services.append((self.actions.services[service], NONE if everything else self._bit_set(service, patterns)))
         services.sort()
         pack = layout.WIDE_SERVICE.struct.pack
         first = self._append("WIDE_SERVICES", b"".join(pack(*service) for service in services), len(services))
@@ -363,7 +301,7 @@ class _Writer:
 
     # Patterns and templates.
 
-    def _pattern_run(self, patterns: tuple[_Encoded, ...]) -> tuple[int, int]:
+    def _pattern_run(self, patterns: tuple[Encoded, ...]) -> tuple[int, int]:
         """Store encoded patterns one behind the other, equal runs once; return first and count."""
         if not patterns:
             return 0, 0
@@ -374,14 +312,14 @@ class _Writer:
             self._patterns[patterns] = found
         return found
 
-    def _pack_pattern(self, pattern: _Encoded) -> bytes:
+    def _pack_pattern(self, pattern: Encoded) -> bytes:
         kind, text = pattern
         if isinstance(text, tuple):
             first = self._append("PIECES", b"".join([self._pack_piece(piece) for piece in text]), len(text))
             return _PACK_PATTERN(first, 0, 0, kind, len(text))
         literal = len(text)
-        if kind == _PATTERN_GLOB:
-            literal = min(place for place in (text.find(_RUN), text.find(_CHAR)) if place >= 0)
+        if kind == PATTERN_GLOB:
+            literal = min(place for place in (text.find(WILD_RUN), text.find(WILD_CHAR)) if place >= 0)
         return _PACK_PATTERN(self._string(text), len(text), literal, kind, 0)
 
     def _pack_piece(self, piece: Piece) -> bytes:
@@ -389,7 +327,7 @@ class _Writer:
         if isinstance(piece, Variable):
             default = (piece.default or "").encode()
             return pack(self._key(piece.key), self._string(default), len(default), piece.default is not None)
-        text = _encode_piece(piece)
+        text = encode_piece(piece)
         return pack(NONE, self._string(text), len(text), 0)
 
     # Resources.
@@ -412,9 +350,9 @@ class _Writer:
         for resource in resources:
             if not resource.fields:
                 return _RULE_RESOURCE_ANY, 0
-            encoded.append(_arn_pattern(resource))
+            encoded.append(encode_resource(resource))
         if len(encoded) > 1:
-            encoded.sort(key=_pattern_kind)
+            encoded.sort(key=pattern_kind)
         first, count = self._pattern_run(tuple(encoded))
         if count == 1:
             return _RULE_RESOURCE_ONE, first
@@ -485,11 +423,11 @@ class _Writer:
         elif kind is ValueType.IP:
             first = self._append("NETWORKS", b"".join(_pack_network(value) for value in condition.values), count)
         elif kind is ValueType.BINARY:
-            encoded = [(_PATTERN_EXACT, value) for value in condition.values if isinstance(value, bytes)]
+            encoded = [(PATTERN_EXACT, value) for value in condition.values if isinstance(value, bytes)]
             first, count = self._pattern_run(tuple(encoded))
         else:
             patterns = [value for value in condition.values if isinstance(value, Pattern)]
-            encode = _arn_value_pattern if kind is ValueType.ARN else _string_pattern
+            encode = encode_arn_value if kind is ValueType.ARN else encode_string
             first, count = self._pattern_run(tuple([encode(pattern) for pattern in patterns]))
         return layout.TEST.struct.pack(
             kind, operator.comparison, condition.qualifier, flags, self._key(condition.key), first, count
@@ -528,9 +466,7 @@ class _Writer:
             by_service, wide = self._action_rules(statement)
             target = index.denies if deny else index.allows
             for service, flag, value in by_service:
-                rules.append(
-                    _PACK_RULE(number, value, resources, block, principals, principal_count, flags | flag)
-                )
+                rules.append(_PACK_RULE(number, value, resources, block, principals, principal_count, flags | flag))
                 reference = rule.to_bytes(4, "little")
                 rule += 1
                 target[service] = target[service] + reference if service in target else reference
@@ -587,7 +523,7 @@ class _Writer:
             deny_services |= 1 << (service & 31)
         if place > 0xFFFF:
             raise PolicyError("the policies of one principal hold more than 65535 rules")
-        flags = CONSTANTS["SET_ALLOWS_ALL"] if any([index.allows_all for index in indexes]) else 0
+        flags = CONSTANTS["SET_ALLOWS_ALL"] if any(index.allows_all for index in indexes) else 0
         count = len(services)
         numbers = array("H", services)
         if count & 1:
@@ -599,7 +535,14 @@ class _Writer:
         packed = b"".join(
             [
                 _SET_HEAD.pack(
-                    words, flags, count, first_entry, first_any, len(any_denies) >> 2, len(any_references) >> 2, deny_services
+                    words,
+                    flags,
+                    count,
+                    first_entry,
+                    first_any,
+                    len(any_denies) >> 2,
+                    len(any_references) >> 2,
+                    deny_services,
                 ),
                 numbers.tobytes(),
                 array("I", entries).tobytes(),
@@ -666,7 +609,16 @@ class _Writer:
     def _write_user(self, account: Account, user: User) -> bytes:
         key = user.arn.encode()
         self._principal(
-            key, "CALLER_USER", 0, account.id, user.policies, user.boundary, user.arn, user.name, user.user_id, user.tags
+            key,
+            "CALLER_USER",
+            0,
+            account.id,
+            user.policies,
+            user.boundary,
+            user.arn,
+            user.name,
+            user.user_id,
+            user.tags,
         )
         return key
 
@@ -674,7 +626,16 @@ class _Writer:
         key = f"arn:{account.partition}:sts::{account.id}:assumed-role/{role.name}".encode()
         flags = CONSTANTS["PRINCIPAL_SERVICE_LINKED"] if role.is_service_linked else 0
         self._principal(
-            key, "CALLER_ROLE", flags, account.id, role.policies, role.boundary, role.arn, role.name, role.role_id, role.tags
+            key,
+            "CALLER_ROLE",
+            flags,
+            account.id,
+            role.policies,
+            role.boundary,
+            role.arn,
+            role.name,
+            role.role_id,
+            role.tags,
         )
         return key
 
@@ -793,7 +754,7 @@ class _Writer:
             self._string(organization.id.encode())
         places = dict(_placements(organization)) if organization is not None else {}
         known = {account.id for account in self.snapshot.accounts}
-        for account, _number in self._accounts.items():
+        for account in self._accounts:
             flags = CONSTANTS["ACCOUNT_KNOWN"] if account in known else 0
             path, levels, service_control, resource_control = "", b"", NONE, NONE
             place = places.get(account)
@@ -965,73 +926,6 @@ def _by_service(actions: Iterable[ActionPattern]) -> dict[str, tuple[ActionPatte
 def _is_everything(statement: Statement) -> bool:
     """Say whether the actions of *statement* are all actions."""
     return not statement.not_action and any(action.text == "*" for action in statement.actions)
-
-
-def _encode_piece(piece: Piece) -> bytes:
-    if piece is Wildcard.ANY_RUN:
-        return _RUN
-    if piece is Wildcard.ANY_CHAR:
-        return _CHAR
-    if isinstance(piece, str):
-        return piece.encode()
-    raise TypeError(f"a variable has no text: {piece!r}")
-
-
-#: Kind of a pattern and its text with wildcard bytes, or the pieces of a template.
-_Encoded = tuple[int, bytes | tuple[Piece, ...]]
-
-
-def _pattern_kind(pattern: _Encoded) -> int:
-    return pattern[0]
-
-
-def _text_pattern(text: bytes, prefix_colons: int) -> _Encoded:
-    """
-    Choose the cheapest kind for *text* with wildcard bytes.
-
-    A prefix must hold *prefix_colons* colons: in an ARN only the last field may end anywhere.
-    """
-    if text == _RUN:
-        return _PATTERN_ANY, b""
-    if _CHAR not in text:
-        place = text.find(_RUN)
-        if place < 0:
-            return _PATTERN_EXACT, text
-        if place == len(text) - 1 and text.count(b":") >= prefix_colons:
-            return _PATTERN_PREFIX, text[:-1]
-    return _PATTERN_GLOB, text
-
-
-def _encoded(pieces: Sequence[Piece], prefix_colons: int) -> _Encoded:
-    if any([type(piece) is Variable for piece in pieces]):
-        if len(pieces) > CONSTANTS["MAX_PIECES"]:
-            raise PolicyError(f"a text of {len(pieces)} pieces with policy variables is too long")
-        return _PATTERN_TEMPLATE, tuple(pieces)
-    return _text_pattern(b"".join([_encode_piece(piece) for piece in pieces]), prefix_colons)
-
-
-def _glob_pattern(text: str) -> _Encoded:
-    """Encode an action pattern, whose wildcards are always active."""
-    return _text_pattern(text.encode().translate(_WILD_BYTES), 0)
-
-
-def _string_pattern(pattern: Pattern) -> _Encoded:
-    return _encoded(pattern.pieces, 0)
-
-
-def _arn_value_pattern(pattern: Pattern) -> _Encoded:
-    return _encoded(pattern.pieces, 5)
-
-
-def _arn_pattern(resource: ArnPattern) -> _Encoded:
-    if "$" not in resource.text:
-        # Without variables and escapes the text says it all.
-        return _text_pattern(resource.text.encode().translate(_WILD_BYTES), 5)
-    pieces: list[Piece] = list(resource.fields[0].pieces)
-    for field in resource.fields[1:]:
-        pieces.append(":")
-        pieces.extend(field.pieces)
-    return _encoded(pieces, 5)
 
 
 def _pack_network(value: object) -> bytes:
