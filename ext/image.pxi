@@ -474,7 +474,8 @@ cdef const char *conditions_unsound(const ImageView *v) noexcept nogil:
         if p.kind < PATTERN_ANY or p.kind > PATTERN_TEMPLATE:
             return "a pattern is damaged"
         if p.kind == PATTERN_TEMPLATE:
-            if run_outside(v, SECTION_PIECES, p.text, p.piece_count):
+            # Binary values are read as text of this length without a look at the kind: it must be none.
+            if p.len or run_outside(v, SECTION_PIECES, p.text, p.piece_count):
                 return "a pattern is damaged"
         elif text_outside(v, p.text, p.len) or p.literal > p.len:
             return "a pattern is damaged"
@@ -652,6 +653,8 @@ cdef class Image:
         Raises:
             ImageError: The file holds no image of this format, or one that is damaged.
         """
+        if fd < 0:
+            raise ImageError(f"the image cannot be used: {fd} is no open file")
         if size == 0 or size > IMAGE_MAX_BYTES:
             raise ImageError(f"the image cannot be used: {size} bytes are not 1 to {IMAGE_MAX_BYTES}")
         return image_open(fd, NULL, size)
