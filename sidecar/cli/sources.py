@@ -51,8 +51,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(source: Source, *, strict: Strict = False, progress: ShowProgress = None, as_json: AsJson = False) -> None:
-    """Find everything that is wrong with a source."""
-    image, problems = _compile(source, progress)
+    """Find everything that is wrong with a source, or see whether an image is sound."""
+    from sidecar.services.snapshots import is_image_file
+
+    image: bytes | None
+    problems: tuple[Problem, ...]
+    image, problems = (_read(source), ()) if is_image_file(source) else _compile(source, progress)
     errors, warnings = _count(problems)
     is_good = errors == 0 and not (strict and warnings)
     facts: dict[str, object] = {}
@@ -126,6 +130,13 @@ def compile_image(
         return
     print_problems(problems, file=sys.stderr)
     print_line(f"{output}: {len(image):,} bytes, revision {loaded.revision}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceUnavailableError(f"`{path}` cannot be read: {os.strerror(error.errno or 0).lower()}") from None
 
 
 def _compile(source: Path, progress: bool | None) -> tuple[bytes | None, tuple[Problem, ...]]:

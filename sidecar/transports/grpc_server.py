@@ -192,23 +192,20 @@ class GrpcListener:
         def answer_counted(request: bytes, context: grpc.ServicerContext) -> bytes:
             try:
                 response = function(request)
-            except SidecarError as error:
-                if isinstance(error, InternalError):
-                    error_id = token_hex(8)
-                    log.error("rpc_failed", method=method, error_id=error_id, cause=str(error.cause))
-                status = status_of(error)
-                code = status_code(error)
             except Exception as error:
-                error_id = token_hex(8)
-                log.error("rpc_failed", method=method, error_id=error_id, cause=repr(error), exc_info=True)
-                fault = fault_answer(name, request)
-                if fault is not None:
-                    denials, count = fault
-                    metrics.record_fault_denials(count)
-                    metrics.record_rpc(method, "OK")
-                    return denials
-                status = internal_status(error_id)
-                code = grpc.StatusCode.INTERNAL
+                if isinstance(error, SidecarError) and not isinstance(error, InternalError):
+                    status, code = status_of(error), status_code(error)
+                else:
+                    error_id = token_hex(8)
+                    cause = error.cause if isinstance(error, InternalError) else error
+                    log.error("rpc_failed", method=method, error_id=error_id, cause=repr(cause), exc_info=True)
+                    fault = fault_answer(name, request)
+                    if fault is not None:
+                        denials, count = fault
+                        metrics.record_fault_denials(count)
+                        metrics.record_rpc(method, "OK")
+                        return denials
+                    status, code = internal_status(error_id), grpc.StatusCode.INTERNAL
             else:
                 metrics.record_rpc(method, "OK")
                 return response

@@ -435,3 +435,29 @@ def served_certificate(address: str) -> bytes:
         shown = secure.getpeercert(binary_form=True)
     assert shown is not None
     return ssl.DER_cert_to_PEM_cert(shown).encode()
+
+
+def test_reload_when_questions_keep_coming_then_each_is_answered_by_one_snapshot(source: Path, tmp_path: Path) -> None:
+    actions = ("s3:GetObject", "s3:PutObject")
+    batch = pb.BatchAuthorizeRequest(requests=[question(action) for action in actions] * 50)
+    with serving(source, tmp_path / "state", *NO_WATCH) as sidecar, sidecar.authorization() as stub:
+        is_over = threading.Event()
+        credentials = sidecar.credentials
+        decided: dict[str, set[tuple[int, ...]]] = {}
+
+        def ask() -> None:
+            while not is_over.is_set():
+                answers = stub.BatchAuthorize(batch, metadata=credentials, timeout=PATIENCE).responses
+                (revision,) = {answer.snapshot_revision for answer in answers}
+                decided.setdefault(revision, set()).add(tuple(answer.decision for answer in answers))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        for action in (*actions, *actions):
+            write_source(source, action=action)
+            assert sidecar.reload().applied
+        is_over.set()
+        asking.join(PATIENCE)
+
+    allow, deny = pb.DECISION_ALLOW, pb.DECISION_IMPLICIT_DENY
+    assert sorted(decided.values(), key=str) == sorted([{(allow, deny) * 50}, {(deny, allow) * 50}], key=str)

@@ -139,7 +139,7 @@ def test_check_when_there_is_no_source_then_one_clear_line(tmp_path: Path, capsy
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: `")
-    assert "does not exist" in captured.err
+    assert "no such file or directory" in captured.err
 
 
 def test_compile_when_the_source_is_good_then_the_image_answers(source: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -155,6 +155,20 @@ def test_compile_when_the_source_is_good_then_the_image_answers(source: Path, tm
     capsys.readouterr()
     assert run("compile", source, "-o", image) == 0
     assert shown["revision"] in capsys.readouterr().out
+
+
+def test_check_when_it_is_an_image_then_it_says_whether_that_is_sound(
+    source: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    image = tmp_path / "image"
+    assert run("compile", source, "-o", image) == 0
+    capsys.readouterr()
+
+    assert run("check", image) == 0
+    assert "1 principal" in capsys.readouterr().out
+    image.write_bytes(image.read_bytes()[:-1])
+    assert run("check", image) == 1
+    assert capsys.readouterr().err.startswith("error: the image cannot be used")
 
 
 def test_compile_when_the_source_is_bad_then_nothing_is_written(tmp_path: Path, capsys: Capture) -> None:

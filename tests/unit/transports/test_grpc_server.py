@@ -64,15 +64,18 @@ def listening(service: str, name: str, method: Method, metrics: Recorder, log: L
         listener.stop(1)
 
 
-def test_authorize_when_a_fault_of_ours_comes_between_then_it_denies() -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret"), InternalError("it failed", cause="secret")])
+def test_authorize_when_a_fault_of_ours_comes_between_then_it_denies(error: Exception) -> None:
     metrics, log = Recorder(), Log()
-    with listening(AUTHORIZATION_SERVICE, "Authorize", failing(ZeroDivisionError("secret")), metrics, log) as call:
+    with listening(AUTHORIZATION_SERVICE, "Authorize", failing(error), metrics, log) as call:
         answer = pb.AuthorizeResponse.FromString(call(b"", timeout=60))
 
     assert answer == pb.AuthorizeResponse(decision=pb.DECISION_IMPLICIT_DENY, reason="internal_error")
     assert metrics.denials == 1
     assert metrics.rpcs == [("AuthorizationService/Authorize", "OK")]
-    assert [(event, values["cause"]) for event, values in log.events] == [("rpc_failed", "ZeroDivisionError('secret')")]
+    ((event, values),) = log.events
+    assert event == "rpc_failed"
+    assert "secret" in str(values["cause"])
 
 
 def test_batch_when_a_fault_of_ours_comes_between_then_it_denies_each() -> None:
@@ -98,8 +101,7 @@ def test_other_methods_when_a_fault_of_ours_comes_between_then_the_cause_is_in_t
     assert "secret" not in str(caught.value)
     assert "secret" in str(log.events[0][1]["cause"])
     assert metrics.rpcs == [("SnapshotService/GetSnapshot", "INTERNAL")]
-    if not isinstance(error, InternalError):
-        assert log.events[0][1]["error_id"] in (caught.value.details() or "")
+    assert log.events[0][1]["error_id"] in (caught.value.details() or "")
 
 
 def test_methods_when_they_raise_ours_then_the_table_says_the_status() -> None:
