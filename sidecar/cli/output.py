@@ -289,7 +289,7 @@ def _print_progress() -> Progress:
         step = (what, 10 * done // total if total else 0)
         if step != shown:
             shown = step
-            sys.stderr.write(f"{_plain(what)}: {done} of {total}\n")
+            sys.stderr.write(f"{_plain(what)}: {done} of {total}\n" if total else f"{_plain(what)}\n")
 
     return show
 

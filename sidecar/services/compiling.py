@@ -26,6 +26,7 @@ from typing import IO, Protocol
 from sidecar.model.errors import InternalError, PolicySyntaxError, Problem, Severity, SourceUnavailableError
 from sidecar.services.log import Log, NullLog
 
+#: Is told the steps done, their total (0: not known), and what is being done.
 Progress = Callable[[int, int, str], None]
 
 #: Bytes of the child's standard error that are kept for the log.
@@ -64,6 +65,8 @@ def compile_source(path: Path, *, progress: Progress | None = None) -> CompiledS
         report = parse_source(read_source(path), progress=progress)
         if report.snapshot is None:
             return CompiledSource(None, report.problems)
+        if progress is not None:
+            progress(0, 0, "compiling")
         return CompiledSource(write_image(report.snapshot), report.problems)
 
 
