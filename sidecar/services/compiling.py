@@ -35,6 +35,10 @@ _KEPT_STDERR = 8192
 _MAX_LINE = 64 * 1024 * 1024
 
 
+#: How nice a compile is to the process that serves meanwhile.
+_BACKGROUND = 10
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledSource:
     """
@@ -100,9 +104,12 @@ class CompiledFile:
 class Compiler(Protocol):
     """Compiles a source without disturbing the process that asks."""
 
-    def compile_aside(self, path: Path) -> CompiledFile:
+    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
         """
         Compile the source at *path*.
+
+        Args:
+            is_urgent: Whether nobody is served until it is done; otherwise those who are served go first.
 
         Raises:
             SourceUnavailableError: It cannot be read, or took too long.
@@ -141,7 +148,7 @@ class ChildCompiler:
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def compile_aside(self, path: Path) -> CompiledFile:
+    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
         """Compile the source at *path* in a child process."""
         # The file has no name, so nothing is left behind whatever happens to either process.
         try:
@@ -152,7 +159,7 @@ class ChildCompiler:
                 help="see that the state directory can be written and has room",
             ) from None
         with scratch:
-            outcome = self._run(path, scratch.fileno())
+            outcome = self._run(path, scratch.fileno(), is_urgent)
             if outcome.image_size is None:
                 return CompiledFile(None, outcome.problems)
             # The child wrote through the same open file: its end is where we stand.
@@ -166,12 +173,12 @@ class ChildCompiler:
             if self._child is not None:
                 self._child.kill()
 
-    def _run(self, path: Path, descriptor: int) -> _Outcome:
+    def _run(self, path: Path, descriptor: int, is_urgent: bool) -> _Outcome:
         with self._lock:
             if self._stopped:
                 raise SourceUnavailableError("the sidecar is stopping")
             child = subprocess.Popen(
-                [*self._command, str(path), str(descriptor)],
+                [*self._command, str(path), str(descriptor), str(0 if is_urgent else _BACKGROUND)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -299,10 +306,9 @@ def _child_environment() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compile the source named by the first argument into the descriptor named by the second."""
+    """Compile a source; the arguments are its path, the descriptor for the image, and how nice to be."""
     path, descriptor = Path(arguments[0]), int(arguments[1])
-    # Whoever waits for decisions goes first.
-    os.nice(10)
+    os.nice(int(arguments[2]))
     # Nothing but our own lines may reach the parent's parser.
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

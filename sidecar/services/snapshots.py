@@ -169,7 +169,7 @@ class SnapshotStore:
             descriptor: int | None = _open(self._source)
             problems: tuple[Problem, ...] = ()
         else:
-            compiled = self._compiler.compile_aside(self._source)
+            compiled = self._compiler.compile_aside(self._source, is_urgent=self._loaded is None)
             descriptor, problems = compiled.descriptor, compiled.problems
         if descriptor is None:
             return None, problems

@@ -25,7 +25,7 @@ class SlowCompiler:
     def __init__(self, **_: object) -> None:
         self._stopped = threading.Event()
 
-    def compile_aside(self, path: Path) -> CompiledFile:
+    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
         self._stopped.wait(60)
         raise SourceUnavailableError("the sidecar is stopping")
 
@@ -36,7 +36,7 @@ class SlowCompiler:
 class BrokenCompiler(SlowCompiler):
     """Fails in a way that nobody thought of."""
 
-    def compile_aside(self, path: Path) -> CompiledFile:
+    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
         raise ZeroDivisionError
 
 

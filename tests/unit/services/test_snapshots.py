@@ -33,9 +33,11 @@ class FakeCompiler:
     def __init__(self, *results: str | SidecarError | tuple[Problem, ...]) -> None:
         self.results = list(results)
         self.stopped = False
+        self.urgent: list[bool] = []
         self.before: Callable[[], object] = lambda: None
 
-    def compile_aside(self, path: Path) -> CompiledFile:
+    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
+        self.urgent.append(is_urgent)
         self.before()
         result = self.results.pop(0)
         if isinstance(result, SidecarError):
@@ -118,9 +120,12 @@ def test_store_when_nothing_is_loaded_then_there_is_no_image(source: Path) -> No
 
 def test_reload_when_it_compiles_then_the_image_is_in_place(source: Path) -> None:
     metrics = Recorder()
-    store = make_store(source, FakeCompiler("one", "two"), metrics)
+    compiler = FakeCompiler("one", "two")
+    store = make_store(source, compiler, metrics)
 
     first, second = store.reload(), store.reload()
+
+    assert compiler.urgent == [True, False]
 
     assert (first.outcome, second.outcome) == (ReloadOutcome.APPLIED, ReloadOutcome.APPLIED)
     assert store.image is not None
