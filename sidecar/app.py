@@ -203,7 +203,8 @@ class Application:
 
     def _check_first(self) -> str:
         """Return the revision of the first snapshot, or refuse to go on without one."""
-        result = self._first
+        # Not kept: it would keep the first image for ever.
+        result, self._first = self._first, None
         if result is None:
             raise InternalError("the first snapshot could not be loaded", cause="see the log above")
         if result.snapshot is None:

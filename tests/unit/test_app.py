@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import gc
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from sidecar.app import Application
 from sidecar.model.errors import InternalError, PolicySyntaxError, SourceUnavailableError
 from sidecar.services.compiling import CompiledFile
 from sidecar.services.log import NullLog
+from sidecar.services.snapshots import LoadedSnapshot, ReloadResult
 from sidecar.settings import load_settings
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from sidecar.wire.sidecar.v1 import authorization_pb2_grpc as pb_grpc
@@ -111,3 +113,39 @@ def test_run_when_the_source_is_broken_then_it_ends_with_the_problems(tmp_path: 
         application.run()
 
     assert len(caught.value.problems) == 1
+
+
+def test_run_when_a_snapshot_is_replaced_then_the_old_image_goes(tmp_path: Path) -> None:
+    application: Application
+    images: list[str] = []
+
+    def is_alive(revision: str) -> bool:
+        gc.collect()
+        return any(
+            isinstance(thing, ReloadResult | LoadedSnapshot) and _revision(thing) == revision
+            for thing in gc.get_objects()
+        )
+
+    def replace(_line: str) -> None:
+        try:
+            image = application._snapshots.image
+            assert image is not None
+            images.append(image.revision)
+            write_source(tmp_path / "source", action="s3:PutObject")
+            application._snapshots.reload()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    application = make_application(tmp_path, [])
+    application._announce = replace
+    application.run()
+
+    assert application._snapshots.image is not None
+    assert application._snapshots.image.revision != images[0]
+    assert not is_alive(images[0])
+    assert is_alive(application._snapshots.image.revision)
+
+
+def _revision(thing: ReloadResult | LoadedSnapshot) -> str:
+    snapshot = thing.snapshot if isinstance(thing, ReloadResult) else thing
+    return "" if snapshot is None else snapshot.image.revision
