@@ -105,12 +105,12 @@ class Resource:
     @property
     def is_role(self) -> bool:
         """Whether it is the ARN of an IAM role."""
-        return self.service == "iam" and self.path.startswith("role/")
+        return self.service == "iam" and self.path.startswith("role/") and self.path != "role/"
 
     @property
     def is_key(self) -> bool:
         """Whether it is the ARN of a KMS key."""
-        return self.service == "kms" and self.path.startswith("key/")
+        return self.service == "kms" and self.path.startswith("key/") and self.path != "key/"
 
 
 _ACTION = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9_.-]+")
