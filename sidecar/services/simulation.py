@@ -15,7 +15,7 @@ from sidecar.compile.policy import parse_policy
 from sidecar.compile.problems import Problems
 from sidecar.model.errors import PolicySyntaxError, RequestError
 from sidecar.model.policy import Policy, PolicyDocument, PolicyKind
-from sidecar.model.request import AuthorizationRequest, ContextValue
+from sidecar.model.request import MAX_CONTEXT_KEYS, AuthorizationRequest, ContextValue, is_reserved_key
 from sidecar.model.snapshot import (
     Account,
     FederatedUser,
@@ -112,20 +112,24 @@ class Simulator:
         _check_limits(request)
         _check_places(request)
         image = core.Image.from_bytes(write_image(_build_snapshot(request)))
+        context, override = _split_context(request.context)
         question = AuthorizationRequest(
             principal=request.principal,
             action=request.action,
             resource=request.resource,
-            resource_account=_owner(request) if not _account_in(request.resource) else request.resource_account,
-            override=_whole_context(request.context),
+            resource_account=request.resource_account if _account_in(request.resource) else _owner(request),
+            context=context,
+            override=override,
         )
         seconds, nanos = divmod(self._now(), _NANOS)
         try:
             answer = core.explain(image, question, seconds=seconds, nanos=nanos, simulation=True)
         except RequestError as error:
-            raise RequestError(
-                error.message, field=error.field.replace("override", "context"), help=error.help
-            ) from None
+            if not error.field.startswith("override"):
+                raise
+            # The caller stated one context and knows nothing of our two.
+            message, field = (text.replace("override", "context", 1) for text in (error.message, error.field))
+            raise RequestError(message, field=field, help=error.help) from None
         return Explanation(answer, image.revision)
 
 
@@ -153,6 +157,8 @@ def _check_limits(request: SimulationRequest) -> None:
             raise RequestError(
                 f"there are more than {MAX_LEVELS} levels", field=name, help="the root, five units and the account"
             )
+    if len(request.context) > MAX_CONTEXT_KEYS:
+        raise RequestError(f"there are more than {MAX_CONTEXT_KEYS} keys", field="context")
     texts = [text for documents in lists.values() for text in documents]
     texts += [request.permissions_boundary, request.resource_policy]
     if sum(len(text.encode("utf-8", "replace")) for text in texts) > MAX_DOCUMENT_BYTES:
@@ -425,8 +431,16 @@ def _branch(
     return unit
 
 
-def _whole_context(context: Mapping[str, ContextValue]) -> dict[str, ContextValue]:
-    """Return the stated context, with null for what only the scaffolding would say."""
-    stated = {key.lower() for key in context}
-    absent = {key: ContextValue(()) for key in _SCAFFOLDING_KEYS if key.lower() not in stated}
-    return {**absent, **context}
+def _split_context(
+    stated: Mapping[str, ContextValue],
+) -> tuple[dict[str, ContextValue], dict[str, ContextValue]]:
+    """
+    Return the stated context as what any caller may send, and what takes the place of the sidecar's own facts.
+
+    Facts that only the scaffolding would give are null unless they are stated.
+    """
+    context = {key: value for key, value in stated.items() if not is_reserved_key(key)}
+    reserved = {key: value for key, value in stated.items() if is_reserved_key(key)}
+    lowered = {key.lower() for key in reserved}
+    absent = {key: ContextValue(()) for key in _SCAFFOLDING_KEYS if key.lower() not in lowered}
+    return context, {**absent, **reserved}

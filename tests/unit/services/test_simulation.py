@@ -245,6 +245,31 @@ def test_context_when_it_does_not_say_so_then_the_scaffolding_leaves_no_facts() 
         assert answer.decision is Decision.IMPLICIT_DENY, key
 
 
+def test_context_when_it_has_as_many_keys_as_a_request_may_then_it_is_taken() -> None:
+    context = {f"test:key{number}": ContextValue(("value",)) for number in range(128)}
+    condition = {"StringEquals": dict.fromkeys(list(context)[:100], "value")}
+
+    answer = simulate(
+        identity_policies=[policy(allow(Condition=condition))], context=context, service_control_policies=[[FULL]]
+    )
+
+    assert answer.decision is Decision.ALLOW
+    with pytest.raises(RequestError) as caught:
+        simulate(context={**context, "test:one-more": ContextValue(("value",))})
+    assert caught.value.field == "context"
+
+
+@pytest.mark.parametrize("key", ["test:Key", "aws:PrincipalTag/Team"])
+def test_context_when_keys_differ_in_case_alone_then_it_is_refused(key: str) -> None:
+    value = ContextValue(("value",))
+
+    with pytest.raises(RequestError) as caught:
+        simulate(context={key: value, key.upper(): value})
+
+    assert caught.value.field.startswith("context")
+    assert "override" not in caught.value.message
+
+
 def test_context_when_a_key_is_malformed_then_the_field_is_the_context() -> None:
     with pytest.raises(RequestError) as caught:
         simulate(context={"no-colon": ContextValue(("x" * 5000,))})
