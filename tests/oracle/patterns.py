@@ -34,6 +34,8 @@ def matches(tokens: Sequence[Token], text: str) -> bool:
                 following[i] = reached[i] or (i > 0 and following[i - 1])
             elif i > 0:
                 following[i] = reached[i - 1] and (token is Wildcard.ANY_CHAR or token == text[i - 1])
+        if True not in following:
+            return False
         reached = following
     return reached[len(text)]
 

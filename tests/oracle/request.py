@@ -115,16 +115,18 @@ class Resource:
 
 _ACTION = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9_.-]+")
 _ACCOUNT = re.compile(r"[0-9]{12}")
-_SERVICE = re.compile(r"[a-z0-9._-]*\.amazonaws\.com(?:\.cn)?", re.ASCII | re.IGNORECASE)
+_SERVICE = re.compile(r"[a-z0-9._-]+\.amazonaws\.com(?:\.cn)?", re.ASCII | re.IGNORECASE)
 _SESSION = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
 
 
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _require_text(text: str, limit: int, field: str) -> None:
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError:
-        raise RequestError("text is not valid Unicode", field=field) from None
-    if size > limit:
+    if not _is_text(text):
+        raise RequestError("text is not valid Unicode", field=field)
+    if len(text.encode("utf-8")) > limit:
         raise RequestError(f"longer than {limit} bytes", field=field)
     if "\0" in text:
         raise RequestError("text holds a NUL character", field=field)
@@ -200,11 +202,11 @@ def parse_context(context: Mapping[str, ContextValue], *, field: str, may_be_res
     """
     if len(context) > MAX_CONTEXT_KEYS:
         raise RequestError(f"more than {MAX_CONTEXT_KEYS} keys", field=field)
-    if sum(len(value.values) for value in context.values()) > MAX_CONTEXT_VALUES:
-        raise RequestError(f"more than {MAX_CONTEXT_VALUES} values", field=field)
+    count = 0
     result: dict[str, ContextValue] = {}
     for key, value in context.items():
-        where = f"{field}[{key}]"
+        # An error repeats no more of a key than this, and nothing of what is no text.
+        where = f"{field}[{key[:64]}]" if _is_text(key) else field
         _require_text(key, MAX_CONTEXT_KEY, where)
         if key == "":
             raise RequestError("empty context key", field=field)
@@ -212,6 +214,9 @@ def parse_context(context: Mapping[str, ContextValue], *, field: str, may_be_res
             raise RequestError(f"`{key}` is set by the sidecar alone", field=where)
         if lower(key) in result:
             raise RequestError(f"`{key}` is there twice", field=where)
+        count += len(value.values)
+        if count > MAX_CONTEXT_VALUES:
+            raise RequestError(f"more than {MAX_CONTEXT_VALUES} values in all", field=where)
         for text in value.values:
             _require_text(text, MAX_CONTEXT_VALUE, where)
         result[lower(key)] = value
