@@ -48,6 +48,7 @@ cdef struct Eval:
     uint32_t owner_index           # IMAGE_NONE: not in the image
     # What the evaluation found on its way.
     MfaFacts mfa
+    bint asking_again              # as if MFA had just been proved
     bint mfa_seen                  # a condition asked for an MFA fact
     bint age_seen                  # a condition asked for the age of the proof
     bint factor_seen               # a condition asked which factor was proved
@@ -266,7 +267,7 @@ cdef inline void key_value(Eval *e, uint32_t number, Value *value) noexcept nogi
             e.mfa_seen = True
         if (
             UNLIKELY(e.request.override_count != 0)
-            and not (is_mfa and e.mfa.proved)
+            and not (is_mfa and e.asking_again)
             and entry_value(e, number, True, value)
         ):
             pass

@@ -289,7 +289,7 @@ cdef bint span_denies(Eval *e, Span *span) noexcept nogil:
     cdef bint denies
     if span.any == span.any_allows and span.own == span.own_allows:
         return False
-    if e.mfa.proved:
+    if e.asking_again:
         return not span.steady and (refs_deny(e, span.any, span.any_allows) or refs_deny(e, span.own, span.own_allows))
     e.mfa_seen = False
     denies = refs_deny(e, span.any, span.any_allows) or refs_deny(e, span.own, span.own_allows)
@@ -768,6 +768,7 @@ cdef void mfa_answer(Eval *e, Layers *layers, MfaAnswer *answer) noexcept nogil:
     answer.methods = 0
     answer.max_age = AGE_UNBOUNDED
     e.mfa.proved = True
+    e.asking_again = True
     for variant in range(5):
         # 0 totp, 1 webauthn, 2 webauthn with verification, 3 u2f, 4 recovery.
         method = MFA_TOTP if variant == 0 else MFA_WEBAUTHN if variant <= 2 else MFA_U2F if variant == 3 else MFA_RECOVERY
@@ -790,6 +791,7 @@ cdef void mfa_answer(Eval *e, Layers *layers, MfaAnswer *answer) noexcept nogil:
                 answer.methods = 0xF
             break
     e.mfa.proved = False
+    e.asking_again = False
     answer.has_max_age = answer.max_age != AGE_UNBOUNDED
     answer.user_verification = answer.needed and not by_touch
 
@@ -809,6 +811,7 @@ cdef void eval_clear(Eval *e, const ImageView *image, const Request *request, in
     e.owner = slice_of(NULL, 0)
     e.owner_index = IMAGE_NONE
     e.mfa.proved = False
+    e.asking_again = False
     e.mfa_seen = False
     e.age_seen = False
     e.factor_seen = False
