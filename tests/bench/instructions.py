@@ -152,8 +152,8 @@ def complaint(kept: Count, now: Count) -> str:
     """
     if (now.inputs, now.requests) != (kept.inputs, kept.requests):
         return "the source or the requests are not those of the recorded count"
-    rise = now.decision_instructions / kept.decision_instructions - 1
-    if rise > ALLOWED_RISE:
+    if now.decision_instructions > kept.decision_instructions * (1 + ALLOWED_RISE):
+        rise = now.decision_instructions / kept.decision_instructions - 1
         return (
             f"a decision takes {now.decision_instructions:.0f} instructions,"
             f" {rise * 100:.1f} % more than the recorded {kept.decision_instructions:.0f}"
