@@ -12,12 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.compile.image import write_image
-from sidecar.model.decision import Answer, MfaMethod, MfaRequirement
+from sidecar.model.decision import Answer, Decision, MfaMethod, MfaRequirement
 from sidecar.model.errors import RequestError
 from sidecar.wire.sidecar.v1 import authorization_pb2
 from tests.conformance.cases import CaseError, Given, build_request, build_snapshot
+from tests.oracle import decide
+from tests.oracle.context import iso_time
 from tests.property.asking import NOW, SEEDED, Invalid, ask_core, ask_oracle, core, describe, shrink
-from tests.property.strategies import Json, questions
+from tests.property.strategies import Json, question_of, questions
 
 EXAMPLES = settings().max_examples
 
@@ -56,6 +58,28 @@ def test_core_when_answering_bytes_then_agrees_with_oracle(question: tuple[Json,
     want, got = _want_bytes(snapshot, request), _answer_bytes(snapshot, request)
     shown = describe("found", snapshot, request, ask_oracle(snapshot, request))
     pytest.fail(f"the core does not agree\nwant {want}\ngot  {got}\n{shown}")
+
+
+@settings(SEEDED, max_examples=EXAMPLES)
+@given(questions(), st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8))
+def test_core_when_answering_a_batch_then_answers_each_alike(question: tuple[Json, Json], seeds: list[int]) -> None:
+    snapshot = {**question[0], "principal": "user"}
+    image = core.Image.from_bytes(write_image(build_snapshot(snapshot)))
+    messages = []
+    for seed in seeds:
+        request = question_of(seed)[1]
+        asked = {key: value for key, value in request.items() if key not in ("override", "resource_account")}
+        messages.append(core.encode_request(build_request(asked, snapshot)))
+    batch = authorization_pb2.BatchAuthorizeRequest(
+        requests=[authorization_pb2.AuthorizeRequest.FromString(message) for message in messages]
+    )
+    answers = core.batch_authorize(image, batch.SerializeToString(), seconds=NOW, nanos=0)
+    got = authorization_pb2.BatchAuthorizeResponse.FromString(answers).responses
+    want = [
+        authorization_pb2.AuthorizeResponse.FromString(core.authorize(image, message, seconds=NOW, nanos=0))
+        for message in messages
+    ]
+    assert list(got) == want
 
 
 def _want_bytes(snapshot: Given, request: Given) -> object:
@@ -186,3 +210,24 @@ def test_core_when_reading_addresses_then_agrees_with_oracle(text: str, network:
 def test_core_when_reading_base64_then_agrees_with_oracle(text: str) -> None:
     condition = {"BinaryEquals": {"app:bytes": ["QUJD", "QQ==", "QUI="]}}
     _agree({"identity": {"Condition": condition}}, {"context": {"app:bytes": text}})
+
+
+@given(st.integers(0, 253_402_300_799), st.integers(0, 999_999_999))
+@example(0, 0)
+@example(951_782_400, 1)
+@example(253_402_300_799, 999_999_999)
+def test_core_when_telling_the_time_then_agrees_with_oracle(seconds: int, nanos: int) -> None:
+    written = iso_time(seconds)
+    statements: list[Json] = [
+        {"Condition": {"StringEquals": {"aws:CurrentTime": written, "aws:EpochTime": str(seconds)}}},
+        {"Condition": {"DateEquals": {"aws:CurrentTime": written, "aws:EpochTime": str(seconds)}}},
+        {"Condition": {"DateGreaterThan": {"aws:CurrentTime": "2000-02-29T12:00:00+01:00"}}},
+        {"Condition": {"NumericLessThan": {"aws:EpochTime": "951825600.5"}}},
+        {"Condition": {"DateEquals": {"aws:TokenIssueTime": written}, "Bool": {"aws:MultiFactorAuthPresent": "true"}}},
+    ]
+    snapshot = build_snapshot({"identity": statements})
+    request = build_request({}, {})
+    image = core.Image.from_bytes(write_image(snapshot))
+    answer = core.explain(image, request, seconds=seconds, nanos=nanos)
+    assert answer == decide(snapshot, request, seconds=seconds, nanos=nanos)
+    assert answer.decision is Decision.ALLOW
