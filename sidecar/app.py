@@ -100,7 +100,7 @@ class Application:
             announce: Is told once, in one line, that every listener is up.
 
         Raises:
-            SettingsError: The state directory or the TLS files cannot be used.
+            SettingsError: The state directory cannot be used.
         """
         self._settings = settings
         self._log = log

@@ -67,7 +67,6 @@ Snapshot = Annotated[
     typer.Option("--snapshot", metavar="SOURCE", help="Ask this source or image; no sidecar is needed."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Documents = Annotated[list[Path] | None, typer.Option(metavar="FILE")]
 
 
 def add_to(app: typer.Typer) -> None:

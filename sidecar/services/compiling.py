@@ -209,6 +209,8 @@ class ChildCompiler:
             with self._lock:
                 self._child = None
         if outcome is not None and status == 0:
+            if stderr.text:
+                self._log.warning("compiler_said", text=stderr.text)
             return outcome.checked()
         if late.is_set():
             raise SourceUnavailableError(

@@ -23,7 +23,7 @@ from sidecar.transports.addresses import TcpAddress, bind_tcp
 #: Connections that are served at the same time.
 _MAX_CONNECTIONS = 64
 #: Seconds that a start may take.
-_START_TIMEOUT = 10.0
+_START_TIMEOUT = 30.0
 
 
 def build_application(*, registry: CollectorRegistry, not_ready_because: Callable[[], str]) -> Starlette:
