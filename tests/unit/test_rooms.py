@@ -44,7 +44,7 @@ MAY = {
     "explain": {"python", "allocation"},
     "wire": set[str](),
     "face": {"python", "allocation"},
-    "measure": {"python", "allocation", "clock"},
+    "measure": {"python", "allocation", "clock", "system"},
 }
 
 
