@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -16,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sidecar.model.errors import SettingsError
 from sidecar.transports.addresses import TcpAddress, bind_tcp
@@ -49,6 +52,30 @@ def build_application(*, registry: CollectorRegistry, not_ready_because: Callabl
     return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
 
 
+class _ShortLivedProtocol(H11Protocol):
+    """
+    HTTP on a connection that ends after a while, whatever it is used for.
+
+    Whoever connects and says nothing, or little by little, keeps no place that a probe needs.
+
+    Thread-safety: confined to the event loop.
+    """
+
+    lifetime: ClassVar[float] = 15.0
+    _end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, and set the end."""
+        super().connection_made(transport)
+        self._end = self.loop.call_later(self.lifetime, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        if self._end is not None:
+            self._end.cancel()
+        super().connection_lost(exc)
+
+
 class HttpListener:
     """
     An HTTP server on a thread and an event loop of its own.
@@ -60,6 +87,7 @@ class HttpListener:
         self._address = address
         config = uvicorn.Config(
             application,
+            http=_ShortLivedProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import asyncio
+import contextlib
+import socket
 
 import httpx
 import pytest
@@ -63,3 +65,26 @@ def test_listener_when_started_then_it_serves_until_stopped() -> None:
 
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://{address}/livez", trust_env=False)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"]
+)
+def test_listener_when_somebody_keeps_a_connection_then_it_is_ended(
+    said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.transports.http_server._ShortLivedProtocol.lifetime", 0.2)
+    application = build_application(registry=PrometheusMetrics().registry, not_ready_because=lambda: "")
+    listener = HttpListener(address=TcpAddress("127.0.0.1", 0), application=application)
+    address = listener.start()
+    try:
+        with socket.create_connection((address.host, address.port), timeout=60) as connection:
+            connection.sendall(said)
+            received = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(4096):
+                    received += piece
+    finally:
+        listener.stop()
+
+    assert received.startswith(b"HTTP/1.1 200 OK") == said.endswith(b"\r\n\r\n")
