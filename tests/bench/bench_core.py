@@ -32,7 +32,7 @@ from sidecar.services.compiling import ChildCompiler, CompiledFile
 from sidecar.services.snapshots import SnapshotStore
 from tests.bench import instructions
 from tests.bench.inputs import KEPT, ROOT, Inputs, inputs, joined, mix_of
-from tests.bench.machine import huge_memory_kib, is_quiet, machine, one_processor, resident_mib
+from tests.bench.machine import huge_memory_kib, is_quiet, machine, one_processor, processor_ticks, resident_mib
 from tests.bench.workload import NOW
 from tests.e2e.sidecar_process import serving
 
@@ -368,6 +368,7 @@ def measure_all(scope: Scope, parts: Sequence[str] = PARTS, *, tell: Callable[[s
     }
     if not figures["quiet"]:
         tell("warning: the load average is above 1: other programs run, so the figures of time are not to be trusted")
+    ticks, stolen = processor_ticks()
     raw = scope.kept / "core" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     raw.mkdir(parents=True, exist_ok=True)
     if set(parts) & {"decisions", "compile", "memory"}:
@@ -397,7 +398,9 @@ def measure_all(scope: Scope, parts: Sequence[str] = PARTS, *, tell: Callable[[s
     if "instructions" in parts:
         tell("instructions")
         figures |= measure_instructions()
-    figures["quiet"] = figures["quiet"] and is_quiet()
+    ticks, stolen = (now - then for now, then in zip(processor_ticks(), (ticks, stolen), strict=True))
+    figures["stolen_percent"] = round(100 * stolen / max(1, ticks), 1)
+    figures["quiet"] = figures["quiet"] and figures["stolen_percent"] <= 1
     figures["raw"] = os.path.relpath(raw, ROOT)
     text = json.dumps(figures, indent=2)
     (raw / "figures.json").write_text(text)
@@ -450,7 +453,7 @@ _GOALS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], str], ...] = (
     (
         "Files to image",
         "≤ 3 s",
-        (("", "compile_s", "s"),),
+        (("", "compile_s", "s"), ("of a processor", "compile_cpu_s", "s")),
         "files in memory to image bytes, in a fresh process",
     ),
     (
@@ -496,6 +499,8 @@ def markdown(figures: Json) -> str:
     lines += ["", f"Measured {figures['measured_at']}, {load}.", ""]
     lines += [f"- {name}: {value}" for name, value in figures["machine"].items()]
     lines.append(f"- nice value: {figures['nice']}")
+    if "stolen_percent" in figures:
+        lines.append(f"- time that the processors were given to other machines: {figures['stolen_percent']} %")
     if "company" in figures:
         company = figures["company"]
         lines.append(

@@ -47,6 +47,12 @@ def is_quiet() -> bool:
     return os.getloadavg()[0] <= 1
 
 
+def processor_ticks() -> tuple[int, int]:
+    """Return the time of all processors since the machine started, and how much of it other machines had of theirs."""
+    fields = [int(field) for field in _read("/proc/stat").split("\n", 1)[0].split()[1:9]]
+    return sum(fields), fields[7]
+
+
 @contextmanager
 def one_processor() -> Iterator[int]:
     """Keep this thread on one processor for the length of the block: the last of those it may use."""
