@@ -920,7 +920,7 @@ TARGETS = (
             *(text.encode() for text in _VALUES),
             *(
                 f"{one}\0{other}".encode().replace(b"\0", _FIELD)
-                for one, other in zip(_VALUES, _VALUES[1:], strict=False)
+                for one, other in zip(_VALUES[::5], _VALUES[1::5], strict=False)
             ),
         ],
         run=_run_value,
