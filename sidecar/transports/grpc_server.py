@@ -49,6 +49,7 @@ _OPTIONS = (
     ("grpc.max_send_message_length", 16 * 1024 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 128),
+    ("grpc.max_connection_idle_ms", 10 * 60 * 1000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
