@@ -175,6 +175,21 @@ def test_page_when_it_links_to_a_place_in_the_tree_then_that_exists(page: Path) 
     assert broken == []
 
 
+def test_page_then_a_way_leads_there_from_the_readme() -> None:
+    seen: set[Path] = set()
+    ways = [ROOT / "README.md"]
+    while ways:
+        page = ways.pop().resolve()
+        if page in seen or page.suffix != ".md" or not page.exists():
+            continue
+        seen.add(page)
+        ways += [page.parent / link.partition("#")[0] for link in re.findall(r"\]\(([^)\s:]+)\)", page.read_text())]
+
+    assert [
+        str(page.relative_to(ROOT)) for page in PAGES if page.parent.name == "docs" and page.resolve() not in seen
+    ] == []
+
+
 def test_changelog_then_the_version_in_the_tree_is_not_behind_it() -> None:
     versions = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
