@@ -8,7 +8,7 @@ cdef enum:
     NAMES_ACCOUNT = 4
     NAMES_EVERYBODY = 8       # `*`, besides what it is for this caller
     AGE_UNBOUNDED = 0xFFFFFFFF
-    MAX_AGES = 64
+    MAX_AGES = 256
 
 
 # What was decided. Zero is never an allow.
@@ -362,7 +362,7 @@ cdef bint caller_is_service(Eval *e, Slice text) noexcept nogil:
     # `name.amazonaws.com`: letters, digits, `-`, `_` and dots.
     cdef uint32_t i
     cdef uint8_t c
-    if text.len > MAX_ACTION:
+    if text.len > MAX_SERVICE_PRINCIPAL:
         return False
     fold_text(text.data, text.len, e.service_buffer)
     for i in range(text.len):
@@ -384,7 +384,7 @@ cdef uint32_t caller_key(Eval *e, const Request *request, const ArnText *arn, Fa
         fault_set(fault, b"principal", b"its ARN names a region, or no account of twelve digits")
         return 0
     if slice_equals(service, b"iam", 3):
-        if resource.len > 5 and memcmp(resource.data, b"user/", 5) == 0:
+        if resource.len > 5 and memcmp(resource.data, b"user/", 5) == 0 and resource.data[resource.len - 1] != 47:
             e.caller = CALLER_USER
             return arn.len
         if slice_equals(resource, b"root", 4):
@@ -531,6 +531,8 @@ cdef bint owner_find(Eval *e, const Request *request, Slice policy_owner, Fault 
                 return False
             e.owner = image_text(e.image, e.account.id, e.account.id_len)
             e.owner_index = e.account_index
+            if request.resource_account.len and not slice_equals(e.owner, request.resource_account.data, request.resource_account.len):
+                return fault_set(fault, b"resource_account", b"the resource belongs to another account")
             return True
         if account.len == 0:
             account = policy_owner
@@ -683,10 +685,13 @@ cdef inline bint allows_with(Eval *e, Layers *layers, uint32_t age) noexcept nog
 
 
 cdef void block_ages(const Eval *e, uint32_t number, uint32_t *ages, uint32_t *count) noexcept nogil:
-    # Collect the ages that a condition block compares with, rounded down.
+    # Collect the ages that a condition block compares with, rounded down, each once. Of more than MAX_AGES the rest are left
+    # out: the answer may then be smaller than it could be, never greater, since each that is given was tried.
     cdef const Block *block
     cdef const Test *test
     cdef int64_t seconds
+    cdef bint known
+    cdef uint32_t place
     cdef uint32_t i
     cdef uint32_t k
     if number == IMAGE_NONE:
@@ -698,7 +703,12 @@ cdef void block_ages(const Eval *e, uint32_t number, uint32_t *ages, uint32_t *c
             continue
         for k in range(test.value_count):
             seconds = e.image.instants[test.values + k].seconds
-            if 0 <= seconds <= AGE_UNBOUNDED and count[0] < MAX_AGES:
+            if seconds < 0 or seconds > AGE_UNBOUNDED or count[0] == MAX_AGES:
+                continue
+            known = False
+            for place in range(count[0]):
+                known = known or ages[place] == <uint32_t>seconds
+            if not known:
                 ages[count[0]] = <uint32_t>seconds
                 count[0] += 1
 
@@ -744,8 +754,6 @@ cdef uint32_t greatest_age(Eval *e, Layers *layers) noexcept nogil:
             k -= 1
         ages[k] = age
     for i in range(count):
-        if i and ages[i] == ages[i - 1]:
-            continue
         for step in range(3):
             # Above the greatest constant lies what was just refused.
             if step == 0 and (i == 0 or ages[i] == AGE_UNBOUNDED):
@@ -856,26 +864,32 @@ cdef void parties_fetch(Eval *e) noexcept nogil:
             PREFETCH(&e.image.principals[number - 1])
 
 
-cdef bint parties_find(Eval *e) noexcept nogil:
-    # Whether the caller is known. Its policies are on their way then.
+cdef bint caller_find(Eval *e) noexcept nogil:
+    # Whether the image knows the caller. Its policies are on their way then.
     cdef const uint32_t *head
-    cdef const uint8_t *colon
     cdef uint32_t number
     cdef uint32_t i
-    if e.caller_key:
-        number = table_find_hashed(
-            e.image, e.image.principal_table, e.image.principal_mask, e.image.principals, sizeof(Principal),
-            e.request.principal.data, e.caller_key, e.caller_hash,
-        )
-        if number == IMAGE_NONE or e.image.principals[number].kind != e.caller:
-            return False
-        e.principal_index = number
-        e.principal = &e.image.principals[number]
-        e.account_index = e.principal.account
-        e.account = &e.image.accounts[e.account_index]
-        head = e.image.sets + e.principal.identity
-        for i in range(8):
-            PREFETCH(head + 16 * i)
+    if e.caller_key == 0:
+        return True
+    number = table_find_hashed(
+        e.image, e.image.principal_table, e.image.principal_mask, e.image.principals, sizeof(Principal),
+        e.request.principal.data, e.caller_key, e.caller_hash,
+    )
+    if number == IMAGE_NONE or e.image.principals[number].kind != e.caller:
+        return False
+    e.principal_index = number
+    e.principal = &e.image.principals[number]
+    e.account_index = e.principal.account
+    e.account = &e.image.accounts[e.account_index]
+    head = e.image.sets + e.principal.identity
+    for i in range(8):
+        PREFETCH(head + 16 * i)
+    return True
+
+
+cdef void action_find(Eval *e) noexcept nogil:
+    cdef const uint8_t *colon
+    cdef uint32_t number
     # SAFETY: request_check found exactly one colon inside.
     colon = <const uint8_t *>memchr(e.action.data, 58, e.action.len)
     e.action_name = slice_of(colon + 1, e.action.len - <uint32_t>(colon - e.action.data) - 1)
@@ -890,7 +904,6 @@ cdef bint parties_find(Eval *e) noexcept nogil:
         e.action_wide = e.image.actions[number].wide
     else:
         e.service = service_find(e.image, e.action.data, <uint32_t>(colon - e.action.data))
-    return True
 
 
 cdef bint request_read(Eval *e, Request *request, Fault *fault) noexcept nogil:
@@ -911,14 +924,19 @@ cdef bint request_read(Eval *e, Request *request, Fault *fault) noexcept nogil:
 cdef Outcome prepare(Eval *e, const Request *request, Layers *layers, Fault *fault) noexcept nogil:
     # Rules 2 to 4: the parties. DECISION_UNSPECIFIED: go on with evaluate, unless *fault* is set.
     cdef Slice policy_owner = slice_of(NULL, 0)
+    cdef bint caller_known
+    cdef bint owner_known
     layers.resource_set = IMAGE_NONE
     layers.must_grant = False
     if request.has_session_token:
         return implicit(LAYER_UNSPECIFIED, REASON_SESSION_INVALID)
-    if not parties_find(e):
-        return implicit(LAYER_UNSPECIFIED, REASON_UNKNOWN_PRINCIPAL)
+    caller_known = caller_find(e)
+    action_find(e)
     resource_layer(e, layers, &policy_owner)
-    if not owner_find(e, request, policy_owner, fault):
+    owner_known = owner_find(e, request, policy_owner, fault)
+    if not caller_known:
+        return implicit(LAYER_UNSPECIFIED, REASON_UNKNOWN_PRINCIPAL)
+    if not owner_known:
         return implicit(LAYER_UNSPECIFIED, REASON_RESOURCE_ACCOUNT_UNKNOWN)
     if not same_partition(e):
         return implicit(LAYER_UNSPECIFIED, REASON_CROSS_PARTITION)

@@ -7,9 +7,9 @@ from sidecar.model.errors import InternalError, RequestError
 
 cdef object fault_error(const Fault *fault, str prefix=""):
     field = fault.field.decode()
-    if field == "context" and fault.key.len:
+    if field in ("context", "override") and fault.key.len:
         name = (<const char *>fault.key.data)[:min(fault.key.len, 64)].decode("utf-8", "replace")
-        field = f"context[{name}]"
+        field = f"{field}[{name}]"
     message = fault.message.decode()
     return RequestError(f"`{prefix}{field}` cannot be used: {message}", field=prefix + field)
 
@@ -190,7 +190,12 @@ def explain(Image image, request, *, int64_t seconds, uint32_t nanos, bint simul
     cdef bytes message = _field(1, encode_request(request)) + _map(2, request.override)
     if seconds < 0:
         raise ValueError("seconds since the epoch cannot be negative")
-    if image is None:
+    if image is None and len(message) <= 2 * MAX_REQUEST_BYTES:
+        fault_clear(&fault)
+        request_clear(&parsed)
+        reader = reader_of(slice_of(<const uint8_t *><const char *>message, len(message)))
+        if not read_explain(&reader, &parsed, &fault):
+            raise fault_error(&fault)
         return Answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.NO_SNAPSHOT, principal_arn=request.principal)
     if len(message) > 2 * MAX_REQUEST_BYTES:
         raise RequestError(f"`request` cannot be used: it is longer than {MAX_REQUEST_BYTES} bytes", field="request")

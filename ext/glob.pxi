@@ -8,6 +8,10 @@ cdef struct ArnText:
     uint32_t colons[5]  # offsets
 
 
+cdef extern from "<string.h>" nogil:
+    void *memmem(const void *text, size_t text_len, const void *part, size_t part_len)
+
+
 cdef extern from *:
     """
     #if defined(__SSE2__)
@@ -52,48 +56,93 @@ cdef inline Slice arn_field(const ArnText *arn, uint32_t field) noexcept nogil:
     return slice_of(arn.data + start, end - start)
 
 
-cdef bint glob_match(const uint8_t *pattern, uint32_t pattern_len, const uint8_t *text, uint32_t text_len) noexcept nogil:
-    # Two positions and one remembered star, so the work is bounded by the product of the lengths and
-    # for patterns with short parts between stars grows with the text alone. It never branches out.
-    cdef uint32_t p = 0       # next byte of the pattern
-    cdef uint32_t t = 0       # next byte of the text
-    cdef uint32_t star = 0    # behind the last star
-    cdef uint32_t mark = 0    # where the text behind that star begins
-    cdef bint have_star = False
-    cdef uint8_t c
-    while t < text_len:
-        if p < pattern_len:
-            c = pattern[p]
-            if c == WILD_RUN:
-                p += 1
-                if p == pattern_len:
-                    return True
-                star = p
-                mark = t
-                have_star = True
-                continue
-            if c == WILD_CHAR:
-                # One character, not one byte: a sequence starts where its first byte stands.
-                if text[t] & 0xC0 != 0x80:
-                    p += 1
-                    t += 1
-                    while t < text_len and text[t] & 0xC0 == 0x80:
-                        t += 1
-                    continue
-            elif c == text[t]:
-                p += 1
-                t += 1
-                continue
-        if not have_star:
+cdef inline uint32_t character_length(const uint8_t *text, uint32_t length) noexcept nogil:
+    # Bytes of the UTF-8 character that begins the text.
+    cdef uint32_t size = 1
+    while size < length and text[size] & 0xC0 == 0x80:
+        size += 1
+    return size
+
+
+cdef int64_t part_match(const uint8_t *part, uint32_t part_len, const uint8_t *text, uint32_t text_len) noexcept nogil:
+    # How many bytes of the text's beginning a part without stars matches, or -1.
+    cdef uint32_t p
+    cdef uint32_t t = 0
+    for p in range(part_len):
+        if t == text_len:
+            return -1
+        if part[p] == WILD_CHAR:
+            # One character, not one byte: a sequence starts where its first byte stands.
+            if text[t] & 0xC0 == 0x80:
+                return -1
+            t += character_length(text + t, text_len - t)
+        elif part[p] == text[t]:
+            t += 1
+        else:
+            return -1
+    return t
+
+
+cdef bint part_ends(const uint8_t *part, uint32_t part_len, const uint8_t *text, uint32_t text_len) noexcept nogil:
+    # Whether a part without stars matches the text's end.
+    cdef uint32_t p = part_len
+    cdef uint32_t t = text_len
+    while p:
+        p -= 1
+        if t == 0:
             return False
-        mark += 1
-        while mark < text_len and text[mark] & 0xC0 == 0x80:
-            mark += 1
-        p = star
-        t = mark
-    while p < pattern_len and pattern[p] == WILD_RUN:
-        p += 1
-    return p == pattern_len
+        t -= 1
+        if part[p] == WILD_CHAR:
+            while text[t] & 0xC0 == 0x80:
+                if t == 0:
+                    return False
+                t -= 1
+        elif part[p] != text[t]:
+            return False
+    return True
+
+
+cdef int64_t part_find(const uint8_t *part, uint32_t part_len, const uint8_t *text, uint32_t text_len) noexcept nogil:
+    # Where behind its first match in the text a part without stars ends, or -1. A part without `?` is found in
+    # linear time; with one, the work is bounded by the product of the lengths.
+    cdef const uint8_t *found
+    cdef int64_t size
+    cdef uint32_t t = 0
+    if memchr(part, WILD_CHAR, part_len) == NULL:
+        found = <const uint8_t *>memmem(text, text_len, part, part_len)
+        return -1 if found == NULL else (found - text) + part_len
+    while t < text_len:
+        size = part_match(part, part_len, text + t, text_len - t)
+        if size >= 0:
+            return t + size
+        t += character_length(text + t, text_len - t)
+    return -1
+
+
+cdef bint glob_match(const uint8_t *pattern, uint32_t pattern_len, const uint8_t *text, uint32_t text_len) noexcept nogil:
+    # The part before the first star matches the beginning, that behind the last one the end, and each between them the first
+    # place that it can: a later place would leave less for the rest, so nothing is ever tried again.
+    cdef const uint8_t *star = <const uint8_t *>memchr(pattern, WILD_RUN, pattern_len)
+    cdef int64_t size
+    cdef uint32_t head
+    if star == NULL:
+        return part_match(pattern, pattern_len, text, text_len) == text_len
+    head = <uint32_t>(star - pattern)
+    size = part_match(pattern, head, text, text_len)
+    if size < 0:
+        return False
+    while True:
+        text += size
+        text_len -= <uint32_t>size
+        pattern += head + 1
+        pattern_len -= head + 1
+        star = <const uint8_t *>memchr(pattern, WILD_RUN, pattern_len)
+        if star == NULL:
+            return part_ends(pattern, pattern_len, text, text_len)
+        head = <uint32_t>(star - pattern)
+        size = part_find(pattern, head, text, text_len) if head else 0
+        if size < 0:
+            return False
 
 
 cdef bint arn_glob(const uint8_t *pattern, uint32_t pattern_len, const ArnText *arn) noexcept nogil:

@@ -85,17 +85,18 @@ cdef bint key_is_reserved(const uint8_t *folded, uint32_t length) noexcept nogil
 
 cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, Fault *fault) noexcept nogil:
     cdef ContextEntry *entry = &request.entries[number]
+    cdef const char *where = b"override" if entry.overriding else b"context"
     cdef uint8_t folded[MAX_CONTEXT_KEY]
     cdef uint32_t i
     cdef Slice *value
     fault.key = entry.name
     if entry.name.len == 0:
-        return fault_set(fault, b"context", b"a context key is empty")
+        return fault_set(fault, where, b"a context key is empty")
     if entry.name.len > MAX_CONTEXT_KEY:
-        return fault_set(fault, b"context", b"a context key is too long")
+        return fault_set(fault, where, b"a context key is too long")
     fold_text(entry.name.data, entry.name.len, folded)
     if not entry.overriding and key_is_reserved(folded, entry.name.len):
-        return fault_set(fault, b"context", b"the key is set by the sidecar alone")
+        return fault_set(fault, where, b"the key is set by the sidecar alone")
     entry.name_hash = hash_text(folded, entry.name.len)
     for i in range(number):
         if (
@@ -104,20 +105,20 @@ cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, 
             and request.entries[i].name.len == entry.name.len
             and equals_folded(request.entries[i].name.data, entry.name.data, entry.name.len)
         ):
-            return fault_set(fault, b"context", b"the key is given twice; keys are compared without case")
+            return fault_set(fault, where, b"the key is given twice; keys are compared without case")
     entry.key = table_find(image, image.key_table, image.key_mask, image.keys, sizeof(Key), folded, entry.name.len)
     if entry.key == IMAGE_NONE and memchr(entry.name.data, 0, entry.name.len) != NULL:
-        return fault_set(fault, b"context", b"a context key holds a NUL character")
+        return fault_set(fault, where, b"a context key holds a NUL character")
     entry.is_null = True
     entry.is_list = entry.multivalued or entry.count != 1
     for i in range(entry.count):
         value = &request.values[entry.first + i]
         if value.len > MAX_CONTEXT_VALUE:
-            return fault_set(fault, b"context", b"a value of the key is too long")
+            return fault_set(fault, where, b"a value of the key is too long")
         if value.len:
             entry.is_null = False
             if memchr(value.data, 0, value.len) != NULL:
-                return fault_set(fault, b"context", b"a value of the key holds a NUL character")
+                return fault_set(fault, where, b"a value of the key holds a NUL character")
     if entry.key != IMAGE_NONE:
         i = entry.key & (KEY_SLOTS - 1)
         request.slots[i] = <uint8_t>(number + 1) if request.slots[i] == 0 and number < SLOT_SHARED - 1 else SLOT_SHARED

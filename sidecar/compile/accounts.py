@@ -28,6 +28,8 @@ from sidecar.model.snapshot import Account, Role, User
 Progress = Callable[[int, int, str], None]
 
 MAX_ENTITIES = 200_000
+#: Pages of one account file.
+MAX_PAGES = 10_000
 MAX_TAGS = 50
 MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
@@ -293,6 +295,9 @@ class Accounts:
             return
         if not document:
             place.error("$", "an account file without pages", _REDUMP)
+        if len(document) > MAX_PAGES:
+            place.error("$", f"more than {MAX_PAGES} pages in one file", _REDUMP)
+            return
         for index, page in enumerate(document):
             self._add_page(place, page, f"$[{index}]")
 

@@ -178,6 +178,7 @@ class Snapshot:
     organization: Organization | None = None
     resource_policies: tuple[ResourcePolicy, ...] = ()
     federated_users: tuple[FederatedUser, ...] = ()
-    #: Session policies of a simulated session: they filter every caller. None: no session policy.
+    #: Session policies of a simulated session: they filter users, role sessions and federated users.
+    #: None: no session policy.
     session_policies: tuple[Policy, ...] | None = None
     root_is_allowed: bool = True

@@ -25,10 +25,10 @@ from sidecar.compile.layout import HEADER, SECTION, SECTIONS
 from sidecar.compile.policy import parse_policy
 from sidecar.compile.problems import Problems
 from sidecar.compile.source import parse_source
-from sidecar.model.decision import Answer, PolicyLayer
+from sidecar.model.decision import Answer
 from sidecar.model.errors import ImageError, RequestError
 from sidecar.model.policy import PolicyKind
-from sidecar.model.request import MAX_ACTION, MAX_REQUEST_BYTES, AuthorizationRequest, ContextValue
+from sidecar.model.request import MAX_REQUEST_BYTES, AuthorizationRequest, ContextValue
 from sidecar.model.snapshot import Snapshot
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.conformance.cases import FEDERATED_ARN, OTHER_ACCOUNT, SESSION_ARN, USER_ARN, build_snapshot
@@ -588,24 +588,19 @@ def _compare(image: core.Image, snapshot: Snapshot, request: AuthorizationReques
     except RequestError as error:
         wanted = error
     if isinstance(answer, RequestError):
-        if isinstance(wanted, Answer) and not _is_bounded_by_core(request, answer):
+        if isinstance(wanted, Answer) and not _is_bounded_by_core(answer):
             raise ValueError(f"the core refuses what the oracle answers: {answer}; {wanted}")
         return _kind(f"{answer.field}: {answer}")
     if isinstance(wanted, RequestError):
-        # Where the caller is unknown the core looks no further, and of AWS's own resources it asks no owner.
-        if answer.layer is not PolicyLayer.UNSPECIFIED and ":aws:" not in request.resource:
-            raise ValueError(f"the core answers what the oracle refuses: {answer}; {wanted}")
-        return "denied in spite of a field"
+        raise ValueError(f"the core answers what the oracle refuses: {answer}; {wanted}")
     if answer != wanted:
         raise ValueError(f"the core does not agree: {answer}; {wanted}")
     applied = ",".join(str(match.statement_index) for match in answer.matched_statements)
     return f"{answer.reason.word} {applied}"
 
 
-def _is_bounded_by_core(request: AuthorizationRequest, error: RequestError) -> bool:
-    """Whether it is refused for a bound that the oracle does not know: of a whole message, of the name of a service."""
-    if error.field == "principal" and ":" not in request.principal:
-        return len(request.principal) > MAX_ACTION
+def _is_bounded_by_core(error: RequestError) -> bool:
+    """Whether it is refused for a bound that the oracle does not know: of a whole message."""
     return error.field == "request"
 
 

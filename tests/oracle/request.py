@@ -21,6 +21,7 @@ from sidecar.model.request import (
     MAX_CONTEXT_VALUES,
     MAX_PRINCIPAL,
     MAX_RESOURCE,
+    MAX_SERVICE_PRINCIPAL,
     ContextValue,
     is_reserved_key,
 )
@@ -143,7 +144,7 @@ def parse_caller(text: str, *, simulation: bool) -> Caller:
     if text == "":
         return Caller(CallerKind.ANONYMOUS)
     if ":" not in text:
-        if _SERVICE.fullmatch(text):
+        if len(text) <= MAX_SERVICE_PRINCIPAL and _SERVICE.fullmatch(text):
             return Caller(CallerKind.SERVICE, arn=text, name=lower(text))
         raise RequestError(f"`{text}` is not a principal", field="principal")
     fields = text.split(":", 5)
