@@ -33,7 +33,7 @@ cdef struct Eval:
     uint32_t action_hash
     Slice session                  # name of a role session
     Slice service_name             # folded
-    uint8_t service_buffer[MAX_SERVICE_PRINCIPAL]
+    uint8_t service_buffer[MAX_SERVICE_PRINCIPAL + 8]
     # What is done.
     Slice action                   # folded
     Slice action_name              # behind its colon

@@ -364,7 +364,7 @@ cdef bint caller_is_service(Eval *e, Slice text) noexcept nogil:
     cdef uint8_t c
     if text.len > MAX_SERVICE_PRINCIPAL:
         return False
-    fold_text(text.data, text.len, e.service_buffer)
+    fold_ascii(text.data, text.len, e.service_buffer)
     for i in range(text.len):
         c = e.service_buffer[i]
         if not (97 <= c <= 122 or 48 <= c <= 57 or c == 45 or c == 46 or c == 95):
@@ -421,8 +421,6 @@ cdef bint caller_read(Eval *e, const Request *request, Fault *fault) noexcept no
     if text.len == 0:
         e.caller = CALLER_ANONYMOUS
         return True
-    if memchr(text.data, 0, text.len) != NULL:
-        return fault_set(fault, b"principal", b"it holds a NUL character")
     if not arn_parse(text.data, text.len, &arn):
         if caller_is_service(e, text):
             e.caller = CALLER_SERVICE

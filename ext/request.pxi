@@ -86,8 +86,9 @@ cdef bint key_is_reserved(const uint8_t *folded, uint32_t length) noexcept nogil
 cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, Fault *fault) noexcept nogil:
     cdef ContextEntry *entry = &request.entries[number]
     cdef const char *where = b"override" if entry.overriding else b"context"
-    cdef uint8_t folded[MAX_CONTEXT_KEY]
+    cdef uint8_t folded[MAX_CONTEXT_KEY + 8]
     cdef uint32_t i
+    cdef bint reserved
     cdef Slice *value
     fault.key = entry.name
     if entry.name.len == 0:
@@ -95,9 +96,18 @@ cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, 
     if entry.name.len > MAX_CONTEXT_KEY:
         return fault_set(fault, where, b"a context key is too long")
     fold_text(entry.name.data, entry.name.len, folded)
-    if not entry.overriding and key_is_reserved(folded, entry.name.len):
-        return fault_set(fault, where, b"the key is set by the sidecar alone")
     entry.name_hash = hash_text(folded, entry.name.len)
+    entry.key = table_find_hashed(
+        image, image.key_table, image.key_mask, image.keys, sizeof(Key), folded, entry.name.len, entry.name_hash
+    )
+    if not entry.overriding:
+        # The image knows of its own keys which are reserved.
+        if entry.key != IMAGE_NONE:
+            reserved = image.keys[entry.key].source != SOURCE_CONTEXT
+        else:
+            reserved = key_is_reserved(folded, entry.name.len)
+        if reserved:
+            return fault_set(fault, where, b"the key is set by the sidecar alone")
     for i in range(number):
         if (
             request.entries[i].name_hash == entry.name_hash
@@ -106,9 +116,6 @@ cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, 
             and equals_folded(request.entries[i].name.data, entry.name.data, entry.name.len)
         ):
             return fault_set(fault, where, b"the key is given twice; keys are compared without case")
-    entry.key = table_find(image, image.key_table, image.key_mask, image.keys, sizeof(Key), folded, entry.name.len)
-    if entry.key == IMAGE_NONE and memchr(entry.name.data, 0, entry.name.len) != NULL:
-        return fault_set(fault, where, b"a context key holds a NUL character")
     entry.is_null = True
     entry.is_list = entry.multivalued or entry.count != 1
     for i in range(entry.count):
@@ -117,8 +124,6 @@ cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, 
             return fault_set(fault, where, b"a value of the key is too long")
         if value.len:
             entry.is_null = False
-            if memchr(value.data, 0, value.len) != NULL:
-                return fault_set(fault, where, b"a value of the key holds a NUL character")
     if entry.key != IMAGE_NONE:
         i = entry.key & (KEY_SLOTS - 1)
         request.slots[i] = <uint8_t>(number + 1) if request.slots[i] == 0 and number < SLOT_SHARED - 1 else SLOT_SHARED
@@ -159,8 +164,6 @@ cdef bint request_check(const Request *request, Fault *fault) noexcept nogil:
         return fault_set(fault, b"action", b"it is not of the form `service:Action`")
     if request.resource.len > MAX_RESOURCE:
         return fault_set(fault, b"resource", b"it is too long")
-    if request.resource.len and memchr(request.resource.data, 0, request.resource.len) != NULL:
-        return fault_set(fault, b"resource", b"it holds a NUL character")
     if request.resource_account.len and not account_valid(&request.resource_account):
         return fault_set(fault, b"resource_account", b"it is not an account id of twelve digits")
     return True

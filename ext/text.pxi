@@ -59,8 +59,9 @@ cdef inline uint32_t hash_text(const uint8_t *data, size_t length) noexcept nogi
 
 
 cdef inline void fold_ascii(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
-    # Lower case of ASCII text, eight bytes at a time. *out* has room for length + 8.
+    # Lower case of the ASCII letters of a text, eight bytes at a time. *out* has room for length + 8.
     cdef uint64_t word
+    cdef uint64_t plain
     cdef uint64_t upper
     cdef uint32_t i = 0
     while i < length:
@@ -69,8 +70,9 @@ cdef inline void fold_ascii(const uint8_t *data, uint32_t length, uint8_t *out) 
         else:
             word = 0
             memcpy(&word, data + i, length - i)
-        # Bit 7 of each byte that lies between `A` and `Z`; no byte carries into the next.
-        upper = (word + 0x3F3F3F3F3F3F3F3FULL) & ~(word + 0x2525252525252525ULL) & 0x8080808080808080ULL
+        # Bit 7 of each ASCII byte that lies between `A` and `Z`; with bit 7 taken out no byte carries into the next.
+        plain = word & 0x7F7F7F7F7F7F7F7FULL
+        upper = (plain + 0x3F3F3F3F3F3F3F3FULL) & ~(plain + 0x2525252525252525ULL) & ~word & 0x8080808080808080ULL
         word |= upper >> 2
         memcpy(out + i, &word, 8)
         i += 8
@@ -80,20 +82,23 @@ cdef inline uint8_t fold_byte(uint8_t c) noexcept nogil:
     return c + 32 if 65 <= c <= 90 else c
 
 
-cdef uint32_t fold_text(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
+cdef void fold_text(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
     # Lower case of A-Z and of the letters U+00C0 to U+00DE, the only ones that a policy can hold.
-    # In UTF-8 the latter are 0xC3 followed by 0x80 to 0x9E; 0x97 is the multiplication sign.
+    # In UTF-8 the latter are 0xC3 followed by 0x80 to 0x9E; 0x97 is the multiplication sign. *out* has room for length + 8.
     cdef uint32_t i
+    cdef uint64_t high = 0
     cdef uint8_t c
-    cdef uint8_t before = 0
-    for i in range(length):
+    fold_ascii(data, length, out)
+    for i in range(0, length & ~<uint32_t>7, 8):
+        high |= load_word(data + i)
+    if length & 7:
+        high |= load_tail(data + (length & ~<uint32_t>7), length & 7)
+    if LIKELY(high & 0x8080808080808080ULL == 0):
+        return
+    for i in range(1, length):
         c = data[i]
-        if before == 0xC3 and 0x80 <= c <= 0x9E and c != 0x97:
+        if data[i - 1] == 0xC3 and 0x80 <= c <= 0x9E and c != 0x97:
             out[i] = c + 32
-        else:
-            out[i] = fold_byte(c)
-        before = c
-    return length
 
 
 cdef bint equals_folded(const uint8_t *one, const uint8_t *other, uint32_t length) noexcept nogil:
@@ -116,6 +121,24 @@ cdef bint equals_folded(const uint8_t *one, const uint8_t *other, uint32_t lengt
     return True
 
 
+cdef enum:
+    TEXT_INVALID = 0
+    TEXT_VALID = 1
+    TEXT_WITH_NUL = 2
+
+
+cdef inline uint64_t load_tail(const uint8_t *data, size_t length) noexcept nogil:
+    # The last 1 to 7 bytes of a text as a word, filled up with a plain character.
+    cdef uint64_t word = 0x2020202020202020ULL
+    memcpy(&word, data, length)
+    return word
+
+
+cdef inline bint word_is_plain(uint64_t word) noexcept nogil:
+    # Whether all eight bytes are ASCII and none is NUL. A borrow can only come from a byte that is NUL.
+    return ((word | (word - 0x0101010101010101ULL)) & 0x8080808080808080ULL) == 0
+
+
 cdef bint utf8_valid(const uint8_t *data, size_t length) noexcept nogil:
     # SPEC: RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
     cdef size_t i = 0
@@ -123,9 +146,6 @@ cdef bint utf8_valid(const uint8_t *data, size_t length) noexcept nogil:
     cdef uint32_t more
     cdef uint32_t k
     while i < length:
-        if i + 8 <= length and (load_word(data + i) & 0x8080808080808080ULL) == 0:
-            i += 8
-            continue
         c = data[i]
         if c < 0x80:
             i += 1
@@ -149,6 +169,18 @@ cdef bint utf8_valid(const uint8_t *data, size_t length) noexcept nogil:
             return False
         i += more + 1
     return True
+
+
+cdef inline int text_check(const uint8_t *data, size_t length) noexcept nogil:
+    # TEXT_*: whether it is UTF-8, and without NUL. Plain text, eight bytes at a time, is nearly all there is.
+    cdef size_t i = 0
+    while i + 8 <= length and word_is_plain(load_word(data + i)):
+        i += 8
+    if LIKELY(i == length or (length - i < 8 and word_is_plain(load_tail(data + i, length - i)))):
+        return TEXT_VALID
+    if not utf8_valid(data, length):
+        return TEXT_INVALID
+    return TEXT_VALID if memchr(data, 0, length) == NULL else TEXT_WITH_NUL
 
 
 cdef inline uint32_t write_number(uint64_t number, uint8_t *out) noexcept nogil:

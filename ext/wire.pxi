@@ -85,8 +85,9 @@ cdef inline bint read_tag(Reader *reader, uint32_t *field, uint32_t *wire_type) 
 cdef inline bint read_text(Reader *reader, Slice *out, const char *field, Fault *fault) noexcept nogil:
     if not read_slice(reader, out):
         return fault_set(fault, field, b"it does not end inside the message")
-    if not utf8_valid(out.data, out.len):
-        return fault_set(fault, field, b"it is not valid UTF-8")
+    cdef int found = text_check(out.data, out.len)
+    if UNLIKELY(found != TEXT_VALID):
+        return fault_set(fault, field, b"it is not valid UTF-8" if found == TEXT_INVALID else b"it holds a NUL character")
     return True
 
 
