@@ -58,24 +58,34 @@ cdef inline uint32_t hash_text(const uint8_t *data, size_t length) noexcept nogi
     return <uint32_t>(value >> 32) ^ (<uint32_t>(value >> 7))
 
 
-cdef inline void fold_ascii(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
-    # Lower case of the ASCII letters of a text, eight bytes at a time. *out* has room for length + 8.
+cdef inline uint64_t load_tail(const uint8_t *data, size_t length) noexcept nogil:
+    # The last 1 to 7 bytes of a text as a word, filled up with a plain character.
+    cdef uint64_t word = 0x2020202020202020ULL
+    memcpy(&word, data, length)
+    return word
+
+
+cdef inline bint fold_ascii(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
+    # Lower case of the ASCII letters of a text, eight bytes at a time. *out* has room for length + 8. Returns whether
+    # the text is all ASCII.
     cdef uint64_t word
     cdef uint64_t plain
     cdef uint64_t upper
+    cdef uint64_t high = 0
     cdef uint32_t i = 0
     while i < length:
         if length - i >= 8:
             word = load_word(data + i)
         else:
-            word = 0
-            memcpy(&word, data + i, length - i)
+            word = load_tail(data + i, length - i)
         # Bit 7 of each ASCII byte that lies between `A` and `Z`; with bit 7 taken out no byte carries into the next.
         plain = word & 0x7F7F7F7F7F7F7F7FULL
         upper = (plain + 0x3F3F3F3F3F3F3F3FULL) & ~(plain + 0x2525252525252525ULL) & ~word & 0x8080808080808080ULL
+        high |= word
         word |= upper >> 2
         memcpy(out + i, &word, 8)
         i += 8
+    return high & 0x8080808080808080ULL == 0
 
 
 cdef inline uint8_t fold_byte(uint8_t c) noexcept nogil:
@@ -86,14 +96,8 @@ cdef void fold_text(const uint8_t *data, uint32_t length, uint8_t *out) noexcept
     # Lower case of A-Z and of the letters U+00C0 to U+00DE, the only ones that a policy can hold.
     # In UTF-8 the latter are 0xC3 followed by 0x80 to 0x9E; 0x97 is the multiplication sign. *out* has room for length + 8.
     cdef uint32_t i
-    cdef uint64_t high = 0
     cdef uint8_t c
-    fold_ascii(data, length, out)
-    for i in range(0, length & ~<uint32_t>7, 8):
-        high |= load_word(data + i)
-    if length & 7:
-        high |= load_tail(data + (length & ~<uint32_t>7), length & 7)
-    if LIKELY(high & 0x8080808080808080ULL == 0):
+    if LIKELY(fold_ascii(data, length, out)):
         return
     for i in range(1, length):
         c = data[i]
@@ -125,13 +129,6 @@ cdef enum:
     TEXT_INVALID = 0
     TEXT_VALID = 1
     TEXT_WITH_NUL = 2
-
-
-cdef inline uint64_t load_tail(const uint8_t *data, size_t length) noexcept nogil:
-    # The last 1 to 7 bytes of a text as a word, filled up with a plain character.
-    cdef uint64_t word = 0x2020202020202020ULL
-    memcpy(&word, data, length)
-    return word
 
 
 cdef inline bint word_is_plain(uint64_t word) noexcept nogil:

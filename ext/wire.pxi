@@ -95,43 +95,51 @@ cdef inline bint malformed(Fault *fault, const char *field) noexcept nogil:
     return fault_set(fault, field, b"it is not a valid protobuf message")
 
 
+cdef inline const char *context_field(bint overriding) noexcept nogil:
+    # Where an entry of a map stands, as callers name it.
+    return b"override" if overriding else b"context"
+
+
 cdef bint read_context_value(Reader *reader, Request *request, ContextEntry *entry, Fault *fault) noexcept nogil:
     # A ContextValue.
+    cdef const char *where = context_field(entry.overriding)
     cdef uint32_t field
     cdef uint32_t wire_type
     cdef uint64_t number
     while reader.here != reader.end:
         if not read_tag(reader, &field, &wire_type):
-            return malformed(fault, b"context")
+            return malformed(fault, where)
         if field == 1 and wire_type == WIRE_BYTES:
             if request.value_count >= MAX_CONTEXT_VALUES:
-                return fault_set(fault, b"context", b"there are more than 1024 values")
-            if not read_text(reader, &request.values[request.value_count], b"context", fault):
+                return fault_set(fault, where, b"there are more than 1024 values")
+            if not read_text(reader, &request.values[request.value_count], where, fault):
                 return False
             request.value_count += 1
             entry.count += 1
         elif field == 2 and wire_type == WIRE_VARINT:
             if not read_varint(reader, &number):
-                return malformed(fault, b"context")
+                return malformed(fault, where)
             entry.multivalued = number != 0
         elif not skip_field(reader, wire_type):
-            return malformed(fault, b"context")
+            return malformed(fault, where)
     return True
 
 
 cdef bint read_context_entry(Reader *reader, Request *request, bint overriding, Fault *fault) noexcept nogil:
     # One entry of map<string, ContextValue>. The order of key and value is free; a value given in parts is one value.
+    cdef const char *where = context_field(overriding)
     cdef ContextEntry *entry
     cdef Reader inner
+    cdef int found
     cdef Slice text
     cdef uint32_t field
     cdef uint32_t wire_type
     if overriding:
         if request.override_count >= MAX_CONTEXT_KEYS:
-            return fault_set(fault, b"override", b"there are more than 128 keys")
+            return fault_set(fault, where, b"there are more than 128 keys")
         request.override_count += 1
     elif request.entry_count - request.override_count >= MAX_CONTEXT_KEYS:
-        return fault_set(fault, b"context", b"there are more than 128 keys")
+        return fault_set(fault, where, b"there are more than 128 keys")
     entry = &request.entries[request.entry_count]
     request.entry_count += 1
     entry.name = slice_of(NULL, 0)
@@ -141,29 +149,34 @@ cdef bint read_context_entry(Reader *reader, Request *request, bint overriding, 
     entry.overriding = overriding
     while reader.here != reader.end:
         if not read_tag(reader, &field, &wire_type):
-            return malformed(fault, b"context")
+            return malformed(fault, where)
         if field == 1 and wire_type == WIRE_BYTES:
-            if not read_text(reader, &entry.name, b"context", fault):
-                return False
+            if not read_slice(reader, &entry.name):
+                return malformed(fault, where)
+            found = text_check(entry.name.data, entry.name.len)
+            if found == TEXT_INVALID:
+                return fault_set(fault, where, b"a key is not valid UTF-8")
             fault.key = entry.name
+            if found == TEXT_WITH_NUL:
+                return fault_set(fault, where, b"the key holds a NUL character")
         elif field == 2 and wire_type == WIRE_BYTES:
             if not read_slice(reader, &text):
-                return malformed(fault, b"context")
+                return malformed(fault, where)
             inner = reader_of(text)
             if not read_context_value(&inner, request, entry, fault):
                 return False
         elif not skip_field(reader, wire_type):
-            return malformed(fault, b"context")
+            return malformed(fault, where)
     return True
 
 
 cdef bint read_map_entry(Reader *reader, Request *request, bint overriding, Fault *fault) noexcept nogil:
     cdef Slice text
     cdef Reader inner
-    if not read_slice(reader, &text):
-        return malformed(fault, b"context")
-    inner = reader_of(text)
     fault.key = slice_of(NULL, 0)
+    if not read_slice(reader, &text):
+        return malformed(fault, context_field(overriding))
+    inner = reader_of(text)
     return read_context_entry(&inner, request, overriding, fault)
 
 
