@@ -15,7 +15,9 @@ include "glob.pxi"        # wildcards and ARNs
 include "value.pxi"       # numbers, dates, addresses, base64 in a request
 include "request.pxi"     # one question, bound to an image
 include "condition.pxi"   # context keys, variables, condition blocks
-include "decide.pxi"      # callers, layers, the order of evaluation, MFA
+include "rules.pxi"       # whether a rule applies, whether a set of them denies or allows
+include "parties.pxi"     # caller, action, resource and its owner
+include "decide.pxi"      # layers, the order of evaluation, MFA
 include "explain.pxi"     # everything that led to a decision
 include "wire.pxi"        # protobuf in and out
 include "face.pxi"        # what Python sees

@@ -40,6 +40,8 @@ MAY = {
     "value": set[str](),
     "request": set[str](),
     "condition": set[str](),
+    "rules": set[str](),
+    "parties": set[str](),
     "decide": set[str](),
     "explain": {"python", "allocation"},
     "wire": set[str](),
