@@ -135,7 +135,7 @@ cdef Slice user_id(Eval *e) noexcept nogil:
     length = e.principal.unique_id_len
     if e.caller != CALLER_ROLE or length == 0:
         return image_text(e.image, e.principal.unique_id, length)
-    # SAFETY: 256 bytes of id at most (checked at load), 64 of session name (checked in decide).
+    # SAFETY: 256 bytes of id at most (checked at load), 64 of session name (checked in parties).
     memcpy(e.user_id_text, e.image.strings + e.principal.unique_id, length)
     e.user_id_text[length] = 58
     memcpy(e.user_id_text + length + 1, e.session.data, e.session.len)
