@@ -250,7 +250,7 @@ class Cerbos:
     def is_allowed(self, question: Question) -> bool:
         """Ask it, and return what its answer says once decoded."""
         with _channel(self.address) as channel:
-            call = channel.unary_unary(PATH, request_serializer=None, response_deserializer=None)
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PATH)
             answer: bytes = call(self.encode(question), timeout=_PATIENCE)
         return self.allows(question, answer)
 

@@ -226,9 +226,9 @@ def open_loop_command(target: Target, requests: Path, *, connections: int, **opt
     command += ["--requests", str(requests), "--connections", str(connections)]
     for name, value in target.headers:
         command += ["--header", f"{name}: {value}"]
-    for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
-        command += [flag] if value is True else [flag, str(value)]
+    for option, given in options.items():
+        flag = f"--{option.replace('_', '-')}"
+        command += [flag] if given is True else [flag, str(given)]
     return command
 
 

@@ -136,26 +136,35 @@ def latency(figures: Json) -> list[str]:
         )
         for name, row in measured.items()
     ]
-    head = ("server", "p50 µs", "p99", "p99.9", "calls in stalls of the generator", "p50 of all", "p99", "p99.9", "swaps")
-    return [
-        f"Latency at {figures['latency_requests_per_s']:,} calls a second, half of the greatest load"
-        f" ({figures['greatest_requests_per_s']:,}):",
-        "",
-        *_table(head, rows),
-    ]
+    head = (
+        "server",
+        "p50 µs",
+        "p99",
+        "p99.9",
+        "calls in stalls of the generator",
+        "p50 of all",
+        "p99",
+        "p99.9",
+        "swaps",
+    )
+    rates = [f"{figures[f'{name}_requests_per_s']:,}" for name in ("latency", "greatest")]
+    title = f"Latency at {rates[0]} calls a second, half of the greatest load ({rates[1]}):"
+    return [title, "", *_table(head, rows)]
 
 
 def markdown(figures: Json) -> str:
     """Return the tables of the page from *figures*."""
-    load = "on a quiet machine" if figures["quiet"] else "**while other programs ran**: the figures are not to be trusted"
+    load = (
+        "on a quiet machine" if figures["quiet"] else "**while other programs ran**: the figures are not to be trusted"
+    )
     lines = [*goals(figures), *cpu(figures), *latency(figures), f"Measured {figures['measured_at']}, {load}.", ""]
     lines += [f"- {name}: {value}" for name, value in figures["machine"].items()]
     lines.append(f"- nice value: {figures['nice']}")
     lines.append(f"- time that the processors were given to other machines: {figures['stolen_percent']} %")
     placed = figures["processors"]
     lines.append(
-        f"- server on processor {placed['server']}, generator on {placed['generator']}, in the measurement of latency the"
-        f" other threads of the sidecar on {placed['python']}"
+        f"- server on processor {placed['server']}, generator on {placed['generator']}; for latency the other threads"
+        f" of the sidecar on {placed['python']}"
     )
     for key, text in (("request_bytes", "bytes of the request"), ("answer_bytes", "bytes of the answer")):
         if key in figures:

@@ -81,9 +81,7 @@ def with_mix(requests: Path, shape: Shape, core: int) -> Generate:
     return generate
 
 
-def measure_run(
-    server: Server, transport: str, shape: Shape, number: int, count: int, generate: Generate
-) -> Run:
+def measure_run(server: Server, transport: str, shape: Shape, number: int, count: int, generate: Generate) -> Run:
     """
     Make *count* calls and return what they took; that they arrived at this server is counted there.
 
@@ -97,9 +95,7 @@ def measure_run(
     taken = cpu_seconds(server.pid) - before
     wait_for_count(server, counted + count)
     server.check(transport)
-    return Run(
-        server.name, transport, str(shape), number, count, 1e6 * taken / count, requests_per_s, mean_us
-    )
+    return Run(server.name, transport, str(shape), number, count, 1e6 * taken / count, requests_per_s, mean_us)
 
 
 def wait_for_count(server: Server, want: int) -> None:
@@ -173,9 +169,7 @@ def summary(runs: Sequence[Run]) -> Json:
 
 def ratio(runs: Sequence[Run], of: str, to: str) -> Json | None:
     """Return how many times the CPU time of *to* the server *of* takes: of the medians, and between rounds."""
-    by_round = {
-        name: {run.number: run.cpu_s_per_million for run in runs if run.server == name} for name in (of, to)
-    }
+    by_round = {name: {run.number: run.cpu_s_per_million for run in runs if run.server == name} for name in (of, to)}
     if not by_round[of] or not by_round[to] or min(by_round[to].values()) <= 0:
         return None
     each = [value / by_round[to][number] for number, value in sorted(by_round[of].items())]

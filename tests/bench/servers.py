@@ -62,7 +62,7 @@ class Server:
         """Return the bytes of the answer that grpcio gets for *request*."""
         options = [("grpc.enable_http_proxy", 0)]
         with grpc.insecure_channel(self.addresses[transport], options=options) as channel:
-            call = channel.unary_unary(self.path, request_serializer=None, response_deserializer=None)
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(self.path)
             answer: bytes = call(request, metadata=self.headers, timeout=_PATIENCE)
             return answer
 
@@ -182,7 +182,7 @@ def _authorized(sidecar: Sidecar, listener: str) -> Callable[[], int]:
 
 
 def sidecar_servers(sidecar: Sidecar, request: bytes, verify: Callable[[bytes], None]) -> list[Server]:
-    """Return the listeners of *sidecar*: the native one, if it has one, as ``ours``, and that on grpcio as ``grpcio``."""
+    """Return the listeners of *sidecar*: the native one as ``ours``, and that on grpcio as ``grpcio``."""
     pid = sidecar.process.pid
     found = []
     data = addresses_of(sidecar, "data")
