@@ -48,12 +48,11 @@ from tests.bench.rpc_runs import (
 )
 from tests.bench.servers import (
     Server,
-    by_name,
     cerbos_server,
+    constant_server,
     nothing,
     sidecar_on,
     sidecar_servers,
-    start_constant_server,
     verify_authorize,
 )
 from tests.e2e.sidecar_process import Sidecar
@@ -127,36 +126,30 @@ def scratch_folder(bench: Bench, name: str) -> Iterator[Path]:
     yield folder
 
 
-def served_by(servers: Sequence[Server]) -> Server:
-    """Return the native listener; where there is none, that on grpcio stands in so that everything can be tried."""
-    named = by_name(servers)
-    return named.get("ours") or named["grpcio"]
-
-
 def measure_cpu(bench: Bench) -> Json:
     """Measure CPU time for one request again and again, over each transport in each shape."""
-    figures: Json = {"cpu": {}, "skipped": {}}
+    figures: Json = {"cpu": {}}
     scope, cores = bench.scope, bench.cores
     runs: list[Run] = []
-    with scratch_folder(bench, "cpu") as scratch, sidecar_on(bench.image_file, scratch, core=cores.server) as sidecar:
+    with (
+        scratch_folder(bench, "cpu") as scratch,
+        sidecar_on(bench.image_file, scratch, core=cores.server) as sidecar,
+    ):
         request, verify = hot_request(bench.given, bench.image)
-        servers = sidecar_servers(sidecar, request, verify)
-        answer = served_by(servers).ask(request, "unix")
+        ours, grpcio = sidecar_servers(sidecar, request, verify)
+        answer = ours.ask(request)
         figures |= {"request_bytes": len(request), "answer_bytes": len(answer)}
-        if "ours" not in by_name(servers):
-            figures["skipped"]["ours"] = "this sidecar has no native listener"
-        with nothing("nothing", len(answer), scratch, request, core=cores.server) as idle:
-            servers.insert(0, idle)
-            try:
-                servers.append(start_constant_server(answer, scratch, core=cores.server))
-            except UnavailableError as error:
-                figures["skipped"]["constant"] = str(error)
+        with (
+            nothing("nothing", len(answer), scratch, request, core=cores.server) as idle,
+            constant_server(answer, scratch, request, core=cores.server) as constant,
+        ):
+            servers = (idle, ours, constant, grpcio)
             for transport in scope.transports:
                 for shape in scope.shapes:
                     bench.tell(f"{transport}, {shape}: {', '.join(server.name for server in servers)}")
                     rounds = scope.rounds if (transport, shape) == ("tcp", HEADLINE) else scope.other_rounds
                     found = measure_shape(
-                        [server for server in servers if transport in server.addresses],
+                        servers,
                         transport,
                         shape,
                         hot_generate(scratch, shape, cores),
@@ -194,7 +187,7 @@ def measure_mix(bench: Bench) -> Json:
     lengths = [len(authorize(bench.image, request, seconds=now, nanos=0)) for request in requests[::step]]
     with scratch_folder(bench, "mix") as scratch, sidecar_on(bench.image_file, scratch, core=cores.server) as sidecar:
         request, verify = hot_request(bench.given, bench.image)
-        ours = served_by(sidecar_servers(sidecar, request, verify))
+        ours, _ = sidecar_servers(sidecar, request, verify)
         checked = check_answers(ours, bench.image, requests)
         before = decisions_of(sidecar)
         with nothing("nothing", round(sum(lengths) / len(lengths)), scratch, request, core=cores.server) as idle:
@@ -254,15 +247,15 @@ def measure_latencies(bench: Bench) -> Json:
             sidecar_on(place, scratch, core=cores.server) as sidecar,
             nothing("nothing", length, scratch, request, core=cores.server) as idle,
         ):
-            ours = served_by(sidecar_servers(sidecar, request, verify))
+            ours, _ = sidecar_servers(sidecar, request, verify)
             figures |= set_worker_apart(ours, bench.mix_file, cores)
             greatest = greatest_load(ours, bench.mix_file, cores, seconds=scope.seconds)
-            bench.tell(f"latency at {greatest / 2:,.0f} calls a second, half of what {ours.name} can do")
+            bench.tell(f"latency at {greatest / 2:,.0f} calls a second, half of what we can do")
             figures["latency"] = measure_latency(
                 (
                     Case("nothing", idle, swaps=False),
-                    Case(ours.name, ours, swaps=False),
-                    Case(f"{ours.name}_swapping", ours, swaps=True),
+                    Case("ours", ours, swaps=False),
+                    Case("ours_swapping", ours, swaps=True),
                     Case("nothing_swaps_aside", idle, swaps=True),
                 ),
                 bench.mix_file,
@@ -279,14 +272,12 @@ def measure_latencies(bench: Bench) -> Json:
 
 def latency_ratios(latency: Json) -> Json:
     """Return how the p99 of the native listener stands to that of the do-nothing server."""
-    figures: Json = {"p99_ratio": None, "p99_ratio_swapping": None}
-    if "ours" in latency:
-        base = latency["nothing"]["us_p99"]
-        figures["p99_ratio"] = round(latency["ours"]["us_p99"] / base, 3)
-        figures["p99_ratio_swapping"] = round(latency["ours_swapping"]["us_p99"] / base, 3)
-        aside = latency["nothing_swaps_aside"]["all_us_p99"]
-        figures["p99_ratio_swapping_all"] = round(latency["ours_swapping"]["all_us_p99"] / aside, 3)
-    return figures
+    base, aside = latency["nothing"]["us_p99"], latency["nothing_swaps_aside"]["all_us_p99"]
+    return {
+        "p99_ratio": round(latency["ours"]["us_p99"] / base, 3),
+        "p99_ratio_swapping": round(latency["ours_swapping"]["us_p99"] / base, 3),
+        "p99_ratio_swapping_all": round(latency["ours_swapping"]["all_us_p99"] / aside, 3),
+    }
 
 
 def measure_cerbos(bench: Bench) -> Json:
@@ -305,7 +296,7 @@ def measure_cerbos(bench: Bench) -> Json:
             sidecar_on(scratch / "source", scratch, core=cores.server) as sidecar,
             cerbos_server(scratch, hot, core=cores.server) as (other, peer),
         ):
-            ours = served_by(sidecar_servers(sidecar, request, verify))
+            ours, _ = sidecar_servers(sidecar, request, verify)
             for one, want in decided.items():
                 if peer.is_allowed(one) is not want:
                     raise LoadError(f"Cerbos decides otherwise: {one}")
@@ -346,13 +337,9 @@ def measure_memory(bench: Bench) -> Json:
     """Measure resident memory after three reloads, with every listener on and used before each reload."""
 
     def use(sidecar: Sidecar) -> None:
-        for server in sidecar_servers(sidecar, b"", lambda answer: None):
-            if "tcp" in server.addresses:
-                count = 20_000 if server.name == "ours" else 1000
-                target = server.target("tcp")
-                run_open_loop(
-                    target, bench.mix_file, core=bench.cores.generator, connections=16, streams=16, count=count
-                )
+        for server, count in zip(sidecar_servers(sidecar), (20_000, 1000), strict=True):
+            target = server.target("tcp")
+            run_open_loop(target, bench.mix_file, core=bench.cores.generator, connections=16, streams=16, count=count)
 
     scope = bench_core.Scope(idle_seconds=bench.scope.idle_seconds, kept=bench.scope.kept)
     return bench_core.measure_process(bench.given, scope, use=use)
@@ -400,7 +387,6 @@ def measure_all(scope: Scope, parts: Sequence[str] = PARTS, *, tell: Tell = lamb
                 tell(f"{part} is skipped: {error}")
                 figures["skipped"][part] = str(error)
                 continue
-            figures["skipped"] |= found.pop("skipped", {})
             figures |= found
     ticks, stolen = (now - then for now, then in zip(processor_ticks(), (ticks, stolen), strict=True))
     figures["stolen_percent"] = round(100 * stolen / max(1, ticks), 1)

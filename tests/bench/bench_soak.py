@@ -28,6 +28,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from sidecar.model.listener import ListenerLimit
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from sidecar.wire.sidecar.v1 import authorization_pb2_grpc as pb_grpc
 from tests.bench import bench_core
@@ -37,7 +38,7 @@ from tests.bench.inputs import KEPT, ROOT, Inputs, inputs
 from tests.bench.load import LoadError, Target, UnavailableError, open_loop_command
 from tests.bench.machine import machine, resident_mib
 from tests.bench.rpc_latency import Swapper
-from tests.bench.servers import AUTHORIZE, addresses_of, data_arguments, has_data_listener, samples
+from tests.bench.servers import AUTHORIZE, data_arguments, samples
 from tests.e2e.sidecar_process import Sidecar, serving
 
 Json = dict[str, Any]
@@ -344,9 +345,7 @@ def soaked(scope: Scope) -> Iterator[tuple[Sidecar, list[str], Inputs, Swapper]]
         os.link(images[0], place)
         arguments = (*data_arguments(scratch), "--watch-interval", "0", "--log-level", "error")
         with serving(place, scratch / "state", *arguments) as sidecar:
-            listener = "data" if has_data_listener() else "authorize"
-            addresses = list(addresses_of(sidecar, listener).values())
-            yield sidecar, addresses, given, Swapper(sidecar, place, images)
+            yield sidecar, sidecar.addresses("data"), given, Swapper(sidecar, place, images)
 
 
 def soak(scope: Scope, *, tell: Tell = lambda text: None) -> Json:
@@ -383,14 +382,8 @@ def soak(scope: Scope, *, tell: Tell = lambda text: None) -> Json:
 
 
 def limit_hits(sidecar: Sidecar) -> Json:
-    """Return how often each limit of the listener was reached, where it counts that."""
-    if not has_data_listener():
-        return {}
-    names = (
-        "connections descriptors streams header_bytes message_bytes message_memory idle handshake slow_request"
-        " slow_reader resets_received resets_sent control_frames continuations pings"
-    )
-    return {name: samples(sidecar, "sidecar_data_limit_hits_total", limit=name) for name in names.split()}
+    """Return how often each limit of the listener was reached."""
+    return {limit.word: samples(sidecar, "sidecar_data_limit_hits_total", limit=limit.word) for limit in ListenerLimit}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -104,13 +104,13 @@ def build(name: str, *libraries: str, folder: Path = KEPT) -> Path:
         return program
     if shutil.which("gcc") is None:
         raise UnavailableError("gcc is not on this machine")
-    if not Path("/usr/include/nghttp2/nghttp2.h").exists():
-        raise UnavailableError("the headers of nghttp2 are not on this machine (on Debian: libnghttp2-dev)")
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{name}-{os.getpid()}"
     flags = ("-O2", "-std=gnu17", "-Wall", "-Wextra", "-Werror")
     command = ["gcc", *flags, "-o", str(draft), str(source), *(f"-l{library}" for library in libraries)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode != 0 and "nghttp2/nghttp2.h: No such file" in done.stderr:
+        raise UnavailableError("the headers of nghttp2 are not on this machine (on Debian: libnghttp2-dev)")
     if done.returncode != 0:
         raise LoadError(f"{name}.c does not compile: {done.stderr[-2000:]}")
     draft.rename(program)

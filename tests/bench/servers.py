@@ -9,18 +9,19 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.settings import SETTINGS
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.bench import cerbos
-from tests.bench.load import LoadError, Target, UnavailableError, listens, nothing_server, on_core, pin
+from tests.bench.inputs import ROOT
+from tests.bench.load import LoadError, Target, listens, nothing_server, on_core, pin
 from tests.e2e.sidecar_process import Sidecar, serving
 
 AUTHORIZE = "/sidecar.v1.AuthorizationService/Authorize"
@@ -78,27 +79,19 @@ class Server:
         self.verify(self.ask(self.request, transport))
 
 
-def has_data_listener() -> bool:
-    """Say whether this sidecar has the native listener."""
-    return any(setting.name == "data" for setting in SETTINGS)
+def data_arguments(folder: Path) -> tuple[str, ...]:
+    """Return the flags that make a sidecar serve decisions over TCP and on a socket in *folder*."""
+    return ("--data", "127.0.0.1:0", "--data", f"unix:{folder / 'data.sock'}")
 
 
-def data_arguments(folder: Path, *, tcp: bool = True) -> tuple[str, ...]:
-    """Return the flags that make a sidecar serve decisions without a token, with a socket in *folder*."""
-    socket_address = f"unix:{folder / 'data.sock'}"
-    if not has_data_listener():
-        return ("--authorize-socket", socket_address)
-    return ("--data", socket_address, *(("--data", "127.0.0.1:0") if tcp else ()))
+def by_transport(addresses: Sequence[str]) -> dict[str, str]:
+    """
+    Return *addresses* by transport.
 
-
-def addresses_of(sidecar: Sidecar, listener: str) -> dict[str, str]:
-    """Return the addresses of *listener*, as the start line says them, by transport."""
-    found = {}
-    for part in sidecar.line.partition("serving: ")[2].split(", "):
-        name, _, address = part.strip().partition(" ")
-        if name == listener:
-            found["unix" if address.startswith("unix:") else "tcp"] = address
-    return found
+    >>> by_transport(["127.0.0.1:9191", "unix:/run/data.sock"])
+    {'tcp': '127.0.0.1:9191', 'unix': 'unix:/run/data.sock'}
+    """
+    return {"unix" if address.startswith("unix:") else "tcp": address for address in addresses}
 
 
 def free_port() -> int:
@@ -110,18 +103,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def nothing(name: str, answer_bytes: int, scratch: Path, request: bytes, *, core: int) -> Iterator[Server]:
-    """Run the do-nothing server, which answers with *answer_bytes*, for the length of the block."""
-    local = f"unix:{scratch / f'{name}.sock'}"
-    command = on_core(core, [str(nothing_server()), str(answer_bytes), "127.0.0.1:0", local])
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
+def _running(
+    name: str,
+    command: Sequence[str],
+    count: Callable[[subprocess.Popen[bytes]], None],
+    request: bytes,
+    answer_bytes: int,
+) -> Iterator[Server]:
+    """Run a program that says where it listens, and ``answered N`` when *count* asks for it."""
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     try:
-        line = _line_of(process)
-        _, _, addresses = line.partition("serving: ")
-        tcp = addresses.split()[0]
+        tcp, local = _line_of(process).partition("serving: ")[2].split()
 
         def answered() -> int:
-            process.send_signal(signal.SIGUSR1)
+            count(process)
             return int(_line_of(process).removeprefix("answered "))
 
         def verify(answer: bytes) -> None:
@@ -132,17 +127,42 @@ def nothing(name: str, answer_bytes: int, scratch: Path, request: bytes, *, core
     finally:
         process.kill()
         process.wait(_PATIENCE)
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def _line_of(process: subprocess.Popen[bytes]) -> str:
     if process.stdout is None or not select.select([process.stdout], [], [], _PATIENCE)[0]:
-        raise LoadError("the do-nothing server says nothing")
+        raise LoadError("the server says nothing")
     line = process.stdout.readline().decode().strip()
     if not line:
-        raise LoadError("the do-nothing server has ended")
+        raise LoadError("the server has ended")
     return line
+
+
+def nothing(
+    name: str, answer_bytes: int, scratch: Path, request: bytes, *, core: int
+) -> AbstractContextManager[Server]:
+    """Run the do-nothing server, which answers with *answer_bytes*, for the length of the block."""
+    command = [str(nothing_server()), str(answer_bytes), "127.0.0.1:0", f"unix:{scratch / f'{name}.sock'}"]
+    return _running(
+        name, on_core(core, command), lambda process: process.send_signal(signal.SIGUSR1), request, answer_bytes
+    )
+
+
+def constant_server(answer: bytes, scratch: Path, request: bytes, *, core: int) -> AbstractContextManager[Server]:
+    """Run our listener with a handler that always gives *answer*, so that transport and decision can be told apart."""
+    file = scratch / "constant.answer"
+    file.write_bytes(answer)
+    command = [sys.executable, "-m", "tests.bench.constant_server", str(file)]
+    command += ["127.0.0.1:0", f"unix:{scratch / 'constant.sock'}"]
+
+    def count(process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is not None:
+            process.stdin.write(b"\n")
+
+    return _running("constant", on_core(core, command), count, request, len(answer))
 
 
 def verify_authorize(want: int, principal: str) -> Callable[[bytes], None]:
@@ -181,17 +201,25 @@ def _authorized(sidecar: Sidecar, listener: str) -> Callable[[], int]:
     return answered
 
 
-def sidecar_servers(sidecar: Sidecar, request: bytes, verify: Callable[[bytes], None]) -> list[Server]:
+def sidecar_servers(
+    sidecar: Sidecar, request: bytes = b"", verify: Callable[[bytes], None] = lambda answer: None
+) -> tuple[Server, Server]:
     """Return the listeners of *sidecar*: the native one as ``ours``, and that on grpcio as ``grpcio``."""
     pid = sidecar.process.pid
-    found = []
-    data = addresses_of(sidecar, "data")
-    if data:
-        found.append(Server("ours", pid, data, AUTHORIZE, request, _authorized(sidecar, "data"), verify))
-    management = addresses_of(sidecar, "management")
-    answered = _authorized(sidecar, "management")
-    found.append(Server("grpcio", pid, management, AUTHORIZE, request, answered, verify, sidecar.credentials))
-    return found
+    data, management = (by_transport(sidecar.addresses(listener)) for listener in ("data", "management"))
+    return (
+        Server("ours", pid, data, AUTHORIZE, request, _authorized(sidecar, "data"), verify),
+        Server(
+            "grpcio",
+            pid,
+            management,
+            AUTHORIZE,
+            request,
+            _authorized(sidecar, "management"),
+            verify,
+            sidecar.credentials,
+        ),
+    )
 
 
 @contextmanager
@@ -203,17 +231,6 @@ def sidecar_on(source: Path, scratch: Path, *arguments: str, core: int) -> Itera
     with serving(source, scratch / "state", *settings) as sidecar:
         pin(sidecar.process.pid, core)
         yield sidecar
-
-
-def start_constant_server(answer: bytes, scratch: Path, *, core: int) -> Server:
-    """
-    Start our listener with a handler that always gives *answer*, so that transport and decision can be told apart.
-
-    Raises:
-        UnavailableError: There is no way to start it.
-    """
-    del answer, scratch, core
-    raise UnavailableError("our listener cannot be started with a constant answer yet")
 
 
 @contextmanager
@@ -239,8 +256,3 @@ def cerbos_server(scratch: Path, question: cerbos.Question, *, core: int) -> Ite
             ),
             peer,
         )
-
-
-def by_name(servers: Sequence[Server]) -> dict[str, Server]:
-    """Return *servers* by their names."""
-    return {server.name: server for server in servers}
