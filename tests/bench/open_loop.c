@@ -72,8 +72,7 @@ static int poller;
 static struct connection connections[MOST_CONNECTIONS];
 static nghttp2_nv headers[8 + MOST_HEADERS];
 static size_t header_count;
-static uint8_t *data;
-static const uint8_t **bodies;
+static uint8_t **bodies; /* Each with the five bytes that stand before a gRPC message. */
 static uint32_t *lengths;
 static size_t body_count, next_body;
 static struct call *unused_calls;
@@ -138,50 +137,45 @@ static void add_header(const char *name, const char *value) {
 
 static void read_requests(void) {
     FILE *file = fopen(options.requests, "rb");
-    size_t size, at;
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0)
+    size_t room = 0;
+    uint32_t length;
+    if (file == NULL)
         die(options.requests);
-    size = (size_t)ftell(file);
-    rewind(file);
-    data = malloc(size + 1);
-    bodies = malloc((size / 4 + 1) * sizeof *bodies);
-    lengths = malloc((size / 4 + 1) * sizeof *lengths);
-    if (data == NULL || bodies == NULL || lengths == NULL || fread(data, 1, size, file) != size)
-        die(options.requests);
-    fclose(file);
-    for (at = 0; at + 4 <= size; at += 4 + lengths[body_count++]) {
-        memcpy(&lengths[body_count], data + at, 4);
-        bodies[body_count] = data + at + 4;
-        if (lengths[body_count] > size - at - 4)
+    while (fread(&length, 4, 1, file) == 1) {
+        if (body_count == room) {
+            room = 2 * room + 1024;
+            bodies = realloc(bodies, room * sizeof *bodies);
+            lengths = realloc(lengths, room * sizeof *lengths);
+        }
+        if (bodies == NULL || lengths == NULL || (bodies[body_count] = malloc(5 + (size_t)length)) == NULL)
+            die("no memory");
+        lengths[body_count] = 5 + length;
+        bodies[body_count][0] = 0;
+        for (int i = 0; i < 4; i++)
+            bodies[body_count][1 + i] = (uint8_t)(length >> (24 - 8 * i));
+        if (fread(bodies[body_count] + 5, 1, length, file) != length) {
+            body_count = 0;
             break;
+        }
+        body_count++;
     }
-    if (at != size || body_count == 0) {
+    if (body_count == 0 || ferror(file)) {
         fprintf(stderr, "%s: it does not hold requests, each behind its length\n", options.requests);
         exit(2);
     }
+    fclose(file);
 }
 
 static ssize_t give_body(nghttp2_session *session, int32_t stream, uint8_t *buffer, size_t room, uint32_t *flags,
                          nghttp2_data_source *source, void *connection) {
     struct call *call = source->ptr;
-    size_t count = 0;
+    /* The room is less than a frame where the window of the connection is nearly used up. */
+    uint32_t left = call->length - call->done, count = left < room ? left : (uint32_t)room;
     (void)session, (void)stream, (void)connection;
-    /* The first frame has room for the five bytes before the message. */
-    if (call->done == 0) {
-        buffer[0] = 0;
-        for (int i = 0; i < 4; i++)
-            buffer[1 + i] = (uint8_t)(call->length >> (24 - 8 * i));
-        count = 5;
-    }
-    if (call->length - call->done <= room - count) {
-        memcpy(buffer + count, call->body + call->done, call->length - call->done);
-        count += call->length - call->done;
+    memcpy(buffer, call->body + call->done, count);
+    call->done += count;
+    if (count == left)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-    } else {
-        memcpy(buffer + count, call->body + call->done, room - count);
-        call->done += (uint32_t)(room - count);
-        count = room;
-    }
     return (ssize_t)count;
 }
 

@@ -40,6 +40,8 @@ SWAP_SECONDS = 1.0
 WARM_UP_SECONDS = 1.0
 #: Share of the wanted rate that has to be reached.
 _REACHED = 0.97
+#: Seconds that the last answers may take, where somebody else has the processors.
+_ANSWERED_WITHIN = 60.0
 #: Seconds that the last swap may take.
 _SWAPPED_WITHIN = 5.0
 _PERCENTILES = ("p50", "p99", "p999")
@@ -204,6 +206,7 @@ def measure_latency(
                     seconds=seconds,
                     warm_up=min(WARM_UP_SECONDS, seconds),
                     seed=number + 1,
+                    patience=_ANSWERED_WITHIN,
                     log=str(raw / f"latency-{case.name}-{number}.csv"),
                 )
             case.server.check("tcp")
