@@ -22,7 +22,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 65536, WRITE_BYTES = 65536, MOST_LISTENERS = 8, MOST_EVENTS = 64 };
+enum { READ_BYTES = 65536, WRITE_BYTES = 65536, WINDOW = 1 << 20, MOST_LISTENERS = 8, MOST_EVENTS = 64 };
 
 struct connection {
     int fd, is_listener, waits_to_write;
@@ -32,6 +32,7 @@ struct connection {
 };
 
 static int poller;
+static nghttp2_option *option;
 static size_t answer_bytes;
 static uint8_t *answer; /* The five bytes before a gRPC message, and the message. */
 static unsigned long long answered;
@@ -140,11 +141,12 @@ static void greet(int listener, const nghttp2_session_callbacks *callbacks) {
         return;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     c = calloc(1, sizeof *c);
-    if (c == NULL || nghttp2_session_server_new(&c->session, callbacks, NULL) != 0)
+    if (c == NULL || nghttp2_session_server_new2(&c->session, callbacks, NULL, option) != 0)
         die("no memory");
     c->fd = fd;
     watch(c, EPOLL_CTL_ADD, EPOLLIN);
     nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, 1);
+    nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, WINDOW);
     if (!write_out(c))
         hang_up(c);
 }
@@ -191,11 +193,14 @@ int main(int count, char **arguments) {
     }
     answer_bytes = 5 + strtoul(arguments[1], NULL, 10);
     answer = calloc(1, answer_bytes);
-    if (answer == NULL || nghttp2_session_callbacks_new(&callbacks) != 0)
+    if (answer == NULL || nghttp2_session_callbacks_new(&callbacks) != 0 ||
+        nghttp2_option_new(&option) != 0)
         die("no memory");
     for (int i = 0; i < 4; i++)
         answer[1 + i] = (uint8_t)((answer_bytes - 5) >> (24 - 8 * i));
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    /* Streams that are over serve nobody: they would be kept for priorities, which HTTP/2 has given up. */
+    nghttp2_option_set_no_closed_streams(option, 1);
     poller = epoll_create1(EPOLL_CLOEXEC);
     sigaction(SIGUSR1, &action, NULL);
     printf("nothing_server serving:");
