@@ -208,7 +208,7 @@ cdef void worker_answer(void *owner, uint32_t method, Slice message, Reply *repl
     # One row for each method of the data listener.
     cdef Worker *worker = <Worker *>owner
     cdef Server *server = worker.server
-    cdef Moment now
+    cdef ClockReading now
     cdef uint64_t nanos
     worker_take_image(worker)
     if method == METHOD_HEALTH_CHECK:
