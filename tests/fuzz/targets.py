@@ -67,7 +67,8 @@ def _files() -> dict[str, bytes]:
 
 
 @functools.cache
-def _snapshot() -> Snapshot:
+def example_snapshot() -> Snapshot:
+    """Give the example company as a snapshot."""
     report = parse_source(_files())
     if report.snapshot is None:
         raise ValueError(f"the example does not load: {report.problems[0]}")
@@ -76,7 +77,7 @@ def _snapshot() -> Snapshot:
 
 @functools.cache
 def _image_bytes() -> bytes:
-    return write_image(_snapshot())
+    return write_image(example_snapshot())
 
 
 @functools.cache
@@ -572,7 +573,7 @@ def _run_explain(data: bytes) -> str:
         context=context,
         override=context if len(pairs) % 4 == 2 else {},
     )
-    return _compare(_image(), _snapshot(), request, simulation=len(data) % 2 == 1)
+    return _compare(_image(), example_snapshot(), request, simulation=len(data) % 2 == 1)
 
 
 def _compare(image: core.Image, snapshot: Snapshot, request: AuthorizationRequest, *, simulation: bool) -> str:
