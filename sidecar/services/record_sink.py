@@ -82,7 +82,7 @@ class FileSink:
         if self._descriptor < 0 or not self._is_in_place():
             self.close()
             self._open()
-        elif self._size and self._size + len(lines) > self._max_bytes:
+        if self._size and self._size + len(lines) > self._max_bytes:
             self._put_aside()
         rest = lines
         try:

@@ -95,19 +95,18 @@ class Spill:
             return
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SettingsError(
-                    f"`{self._folder}` is in use by another sidecar", help="give each its own --state-dir"
-                ) from None
+            self._take_lock()
             found = sorted(int(match[1]) for name in os.listdir(self._folder) if (match := _NAME.fullmatch(name)))
             for number in found:
                 self._find(number)
         except OSError as error:
+            self.close()
+            if isinstance(error, BlockingIOError):
+                raise SettingsError(
+                    f"`{self._folder}` is in use by another sidecar", help="give each its own --state-dir"
+                ) from None
             raise SettingsError(
-                f"`{self._folder}` cannot be used: {os.strerror(error.errno or 0).lower()}",
+                f"`{self._folder}` cannot be used: {_words(error)}",
                 help="see that the state directory can be written, or set --decision-log-spill-bytes 0",
             ) from None
         self._next_number = found[-1] + 1 if found else 1
@@ -179,6 +178,11 @@ class Spill:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _take_lock(self) -> None:
+        """Keep others away for as long as the process lives; ``BlockingIOError`` if one was here first."""
+        self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _find(self, number: int) -> None:
         """Take up a segment of an earlier run."""

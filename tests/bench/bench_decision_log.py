@@ -32,7 +32,7 @@ from tests.fuzz.targets import EXAMPLE, example_snapshot
 
 #: 2026-01-01T00:00:00Z.
 _NOW = 1_767_225_600
-_MASKS = ("userIdentity.arn", "requestParameters.context.aws:SourceIp", "remove:requestParameters.context.payments:*")
+MASKS = ("userIdentity.arn", "requestParameters.context.aws:SourceIp", "remove:requestParameters.context.payments:*")
 _BLOCK_RECORDS = 1_000
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     figures: dict[str, Any] = {}
     with one_processor():
-        for name, masks, to_file in (("nowhere", (), False), ("file", (), True), ("file_masked", _MASKS, True)):
+        for name, masks, to_file in (("nowhere", (), False), ("file", (), True), ("file_masked", MASKS, True)):
             figures[name] = measure(options.records // 1000 * 1000, masks=masks, to_file=to_file)
     if options.json:
         print(json.dumps({"machine": machine(), "decision_log": figures}))

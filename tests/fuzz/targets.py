@@ -32,6 +32,7 @@ from sidecar.model.request import MAX_REQUEST_BYTES, AuthorizationRequest, Conte
 from sidecar.model.snapshot import Snapshot
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.conformance.cases import FEDERATED_ARN, OTHER_ACCOUNT, SESSION_ARN, USER_ARN, build_snapshot
+from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.oracle import decide
 
@@ -974,4 +975,5 @@ TARGETS = (
         tokens=(_FIELD, b"*", b"?", b":", b"arn:aws:iam::", b"\xed\xa0\x80", b"\x00", b"${aws:username}"),
         max_bytes=1 << 14,
     ),
+    *DECISION_LOG_TARGETS,
 )
