@@ -45,7 +45,7 @@ class DecisionLogStatistics:
         spilled: Records that went to disk on their way; once written they are in ``written`` too.
         dropped: Records lost, in a worker's ring or here, because there was no room.
         sampled_out: Records that the sampling left out.
-        unreadable_bytes: Bytes that were no records: damage on disk.
+        damaged_bytes: Bytes that were no records: damage on disk.
         write_errors: Writes that the sink refused; each was tried again.
         buffer_bytes: Bytes of raw records that wait in memory.
         spill_bytes: Bytes that wait on disk.
@@ -55,7 +55,7 @@ class DecisionLogStatistics:
     spilled: int = 0
     dropped: int = 0
     sampled_out: int = 0
-    unreadable_bytes: int = 0
+    damaged_bytes: int = 0
     write_errors: int = 0
     buffer_bytes: int = 0
     spill_bytes: int = 0
@@ -230,7 +230,7 @@ class DecisionLog:
         self._written = 0
         self._spilled = 0
         self._dropped = 0
-        self._unreadable_bytes = 0
+        self._damaged_bytes = 0
         self._write_errors = 0
         self._drop_trouble = _Trouble("decision_log_dropping", self._log)
         self._write_trouble = _Trouble("decision_log_write_failed", self._log)
@@ -281,7 +281,7 @@ class DecisionLog:
             spilled=self._spilled,
             dropped=self._dropped + source["dropped"],
             sampled_out=source["sampled_out"],
-            unreadable_bytes=self._unreadable_bytes + damaged_bytes,
+            damaged_bytes=self._damaged_bytes + damaged_bytes,
             write_errors=self._write_errors,
             buffer_bytes=buffer_bytes,
             spill_bytes=spill_bytes,
@@ -336,7 +336,7 @@ class DecisionLog:
         if lines and not self._write_lines(lines):
             return False
         if damaged:
-            self._unreadable_bytes += damaged
+            self._damaged_bytes += damaged
             self._log.error("decision_log_unreadable", bytes=damaged)
         return True
 

@@ -144,7 +144,7 @@ def test_log_when_records_are_offered_then_each_is_written_in_order(tmp_path: Pa
         statistics = parts.log.statistics()
 
     assert parts.sink.numbers == list(range(1000))
-    assert (statistics.written, statistics.spilled, statistics.unreadable_bytes) == (1000, 0, 0)
+    assert (statistics.written, statistics.spilled, statistics.damaged_bytes) == (1000, 0, 0)
     assert (statistics.dropped, statistics.sampled_out) == (3, 7)
     assert parts.sink.is_closed
     assert parts.events.names == []
@@ -286,7 +286,7 @@ def test_log_when_bytes_are_no_record_then_those_before_and_after_are_written(tm
         eventually(lambda: parts.log.statistics().written == 2)
 
     assert parts.sink.numbers == [0, 1]
-    assert parts.log.statistics().unreadable_bytes == 128
+    assert parts.log.statistics().damaged_bytes == 128
 
 
 def test_log_when_a_block_is_larger_than_the_memory_then_it_is_taken_apart(tmp_path: Path) -> None:
