@@ -11,6 +11,9 @@ Switches of the environment, each with build folders of its own:
 """
 
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -41,6 +44,24 @@ def variant() -> str:
     return "release"
 
 
+#: What newer versions of nghttp2 offer, or older ones that a distribution has mended.
+NEWER_NGHTTP2 = (
+    "nghttp2_option_set_stream_reset_rate_limit",
+    "nghttp2_option_set_max_continuations",
+    "nghttp2_option_set_glitch_rate_limit",
+)
+
+
+def nghttp2_macros() -> list[tuple[str, str | None]]:
+    """Say which of ``NEWER_NGHTTP2`` the installed header declares; there is no version to go by."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    command = [*compiler, *shlex.split(os.environ.get("CFLAGS", "")), "-E", "-include", "nghttp2/nghttp2.h", "-xc", "-"]
+    run = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    if run.returncode:
+        sys.exit(f"the header nghttp2/nghttp2.h is missing; install libnghttp2-dev (Debian, Ubuntu)\n{run.stderr}")
+    return [(f"HAVE_{name.upper()}", None) for name in NEWER_NGHTTP2 if f"{name}(" in run.stdout]
+
+
 def core(build: str) -> Extension:
     """Describe the extension; every part is a dependency, so that an edit of any rebuilds it."""
     parts = sorted(str(path) for pattern in ("*.pyx", "*.pxi", "*.pxd", "*.h") for path in Path("ext").glob(pattern))
@@ -49,6 +70,8 @@ def core(build: str) -> Extension:
         sources=["ext/_core.pyx"],
         include_dirs=["ext"],
         depends=[*parts, "setup.py"],
+        define_macros=nghttp2_macros(),
+        libraries=["nghttp2"],
         extra_compile_args=FLAGS[build],
         extra_link_args=["-fsanitize=address,undefined"] if build == "sanitize" else [],
     )

@@ -5,8 +5,9 @@ The compiled core: policies in, decisions out, without a Python object in betwee
 This file is a table of contents. Each part owns what it is named for and uses the parts above it.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp
 
 include "layout.pxi"      # records of an image, generated
 include "text.pxi"        # slices, hashing, case, UTF-8
@@ -20,5 +21,10 @@ include "parties.pxi"     # caller, action, resource and its owner
 include "decide.pxi"      # layers, the order of evaluation, MFA
 include "explain.pxi"     # everything that led to a decision
 include "wire.pxi"        # protobuf in and out
-include "face.pxi"        # what Python sees
+include "telemetry.pxi"   # counters, histograms and the ring of decision records
+include "answer.pxi"      # one request or batch, decided, counted and recorded
+include "face.pxi"        # what Python sees of deciding
+include "http2.pxi"       # HTTP/2 and gRPC: connections, streams and calls, without sockets
+include "worker.pxi"      # threads, sockets, and snapshots on their way to them
+include "server.pxi"      # what Python sees of the data listener
 include "measure.pxi"     # timing the above from inside

@@ -1,27 +1,198 @@
 # SPDX-License-Identifier: Apache-2.0
-# What Python sees of the core. Only this part holds the GIL.
+# What Python sees of deciding.
+
+cdef extern from "pthread.h" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+
+cdef extern from "unistd.h" nogil:
+    int usleep(uint32_t microseconds)
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from sidecar.model.decision import Answer, Decision, MfaMethod, MfaRequirement, PolicyLayer, Reason, StatementMatch
 from sidecar.model.errors import InternalError, RequestError
 
 
-cdef object fault_error(const Fault *fault, str prefix=""):
-    field = fault.field.decode()
-    if field in ("context", "override") and fault.key.len:
-        name = (<const char *>fault.key.data)[:min(fault.key.len, 64)].decode("utf-8", "replace")
-        field = f"{field}[{name}]"
-    message = fault.message.decode()
-    return RequestError(f"`{prefix}{field}` cannot be used: {message}", field=prefix + field)
+cdef object reply_error(const Reply *reply):
+    # What a reply that holds no answer says.
+    text = (<const char *>reply.text)[:reply.text_len].decode()
+    if reply.code != RPC_INVALID_ARGUMENT:
+        return InternalError("no answer could be given", cause=text)
+    return RequestError(text, field=(<const char *>reply.field)[:reply.field_len].decode())
 
 
-cdef inline void fault_clear(Fault *fault) noexcept nogil:
-    fault.field = NULL
-    fault.message = NULL
-    fault.key = slice_of(NULL, 0)
-    fault.index = 0
+cdef object fault_error(const Fault *fault):
+    cdef Reply reply
+    reply_fault(&reply, fault)
+    return reply_error(&reply)
 
 
-def authorize(Image image, bytes request, *, int64_t seconds, uint32_t nanos):
+@cython.final
+cdef class Recorder:
+    """
+    Counts and records the decisions that are asked for through Python.
+
+    Thread-safety: locked.
+    """
+
+    cdef Desk *desk
+    cdef pthread_mutex_t lock
+
+    def __cinit__(self):
+        self.desk = <Desk *>calloc(1, sizeof(Desk))
+        if self.desk == NULL:
+            raise MemoryError
+        pthread_mutex_init(&self.lock, NULL)
+        desk_set_up(self.desk, WORKER_PYTHON)
+
+    def __dealloc__(self):
+        if self.desk != NULL:
+            desk_clear(self.desk)
+            free(self.desk)
+
+    def keep_log(self, *, uint64_t ring_bytes, double allows, double denials, bint must_record):
+        """
+        Keep records of decisions from now on; call it before the first.
+
+        Args:
+            ring_bytes: Room for records that nobody has read yet, a power of two.
+            allows: The share of allows that is recorded, 0 to 1.
+            denials: The same of denials.
+            must_record: Whether a decision is given only if there is room for its record.
+        """
+        ring_start(self.desk, ring_bytes, allows, denials, must_record)
+
+    def count_denials(self, uint32_t reason, uint64_t count):
+        """Count denials that were given without asking the core, for *reason*, a number of ``Reason``."""
+        if reason >= REASON_WORDS_COUNT:
+            raise ValueError("there is no such reason")
+        with nogil:
+            pthread_mutex_lock(&self.lock)
+            count_add(&self.desk.telemetry.decisions[DECISION_IMPLICIT_DENY][LAYER_UNSPECIFIED][reason], count)
+            pthread_mutex_unlock(&self.lock)
+
+    def telemetry(self):
+        """Return what was counted so far."""
+        return telemetry_dict(&self.desk.telemetry, &self.desk.ring)
+
+    def read_records(self, uint64_t most=1 << 20):
+        """Return records that have not been read yet, one behind the other, at most *most* bytes of them."""
+        return ring_read(&self.desk.ring, most)
+
+
+cdef object ring_start(Desk *desk, uint64_t ring_bytes, double allows, double denials, bint must_record):
+    cdef uint32_t[4] keep
+    if ring_bytes < 4096 or ring_bytes & (ring_bytes - 1):
+        raise ValueError("the room for records is a power of two from 4096 on")
+    if not (0 <= allows <= 1 and 0 <= denials <= 1):
+        raise ValueError("a share is a number from 0 to 1")
+    keep[0] = keep[DECISION_EXPLICIT_DENY] = keep[DECISION_IMPLICIT_DENY] = <uint32_t>(denials * KEEP_ALL)
+    keep[DECISION_ALLOW] = <uint32_t>(allows * KEEP_ALL)
+    if not desk_keep_log(desk, ring_bytes, keep, must_record):
+        raise MemoryError
+
+
+cdef object ring_read(Ring *ring, uint64_t most):
+    cdef uint64_t waiting = atomic_get(&ring.head) - ring.tail
+    if ring.data == NULL or waiting == 0:
+        return b""
+    cdef bytes block = PyBytes_FromStringAndSize(NULL, min(waiting, most))
+    cdef uint8_t *out = <uint8_t *><char *>block
+    cdef uint64_t taken
+    with nogil:
+        taken = ring_copy_out(ring, out, min(waiting, most))
+    return block if taken == len(block) else block[:taken]
+
+
+cdef object histogram_dict(const Histogram *histogram):
+    cdef uint32_t i
+    return {
+        "sum": atomic_peek(&histogram.sum),
+        "counts": [atomic_peek(&histogram.counts[i]) for i in range(SLOTS)],
+    }
+
+
+cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring):
+    cdef uint32_t i, j, k
+    return {
+        "decisions": {
+            (i, j, k): atomic_peek(&telemetry.decisions[i][j][k])
+            for i in range(4) for j in range(LAYER_COUNT) for k in range(REASON_WORDS_COUNT)
+            if atomic_peek(&telemetry.decisions[i][j][k])
+        },
+        "reading": histogram_dict(&telemetry.reading),
+        "deciding": histogram_dict(&telemetry.deciding),
+        "request": histogram_dict(&telemetry.request),
+        "rpcs": {
+            (i, j): atomic_peek(&telemetry.rpcs[i][j])
+            for i in range(METHOD_COUNT) for j in range(RPC_COUNT) if atomic_peek(&telemetry.rpcs[i][j])
+        },
+        "batch_requests": atomic_peek(&telemetry.batch_requests),
+        "limits": [atomic_peek(&telemetry.limits[i]) for i in range(LIMIT_COUNT)],
+        "closed": [atomic_peek(&telemetry.closed[i]) for i in range(CLOSE_COUNT)],
+        "accepted": atomic_peek(&telemetry.accepted),
+        "connections": atomic_peek(&telemetry.connections),
+        "streams": atomic_peek(&telemetry.streams),
+        "parked": atomic_peek(&telemetry.parked),
+        "offered": atomic_peek(&ring.offered),
+        "sampled_out": atomic_peek(&ring.sampled_out),
+        "dropped": atomic_peek(&ring.dropped),
+        "waiting_bytes": atomic_get(&ring.head) - atomic_get(&ring.tail),
+    }
+
+
+def histogram_edges():
+    """Return the lower edge of each slot of a histogram, in nanoseconds."""
+    return [i if i < STEPS else (STEPS + i % STEPS) << (i // STEPS - 1) for i in range(SLOTS)]
+
+
+cdef object ask(Image image, bytes request, int64_t seconds, uint32_t nanos, Recorder recorder, bint batch):
+    cdef Reply reply
+    cdef ClockReading now
+    cdef const ImageView *view = NULL if image is None else &image.view
+    cdef Slice message = slice_of(
+        <const uint8_t *><const char *>request, <uint32_t>min(<size_t>len(request), <size_t>MAX_BATCH_BYTES + 1)
+    )
+    if seconds < 0:
+        raise ValueError("seconds since the epoch cannot be negative")
+    now.seconds = seconds
+    now.nanos = nanos
+    if recorder is None:
+        recorder = Recorder()
+    with nogil:
+        pthread_mutex_lock(&recorder.lock)
+        if batch:
+            answer_batch(recorder.desk, view, message, now, &reply)
+        else:
+            answer_authorize(recorder.desk, view, message, now, &reply)
+        if reply.waits:
+            reply.answer_len = wait_for_place(recorder, batch, &reply)
+        pthread_mutex_unlock(&recorder.lock)
+    if reply.code != RPC_OK:
+        raise reply_error(&reply)
+    try:
+        return (<const char *>reply.answer)[FRAMING:FRAMING + reply.answer_len]
+    finally:
+        if reply.answer_owned:
+            free(reply.answer)
+
+
+cdef uint64_t wait_for_place(Recorder recorder, bint batch, Reply *reply) noexcept nogil:
+    # Wait, at most PARK_NANOS, until the records of *reply* have a place, or turn it into denials. Returns its length.
+    cdef uint64_t latest = clock_monotonic() + PARK_NANOS
+    count_add(&recorder.desk.telemetry.parked, 1)
+    while not staging_commit(recorder.desk, &reply.staging):
+        if clock_monotonic() >= latest:
+            return staging_refuse(recorder.desk, &reply.staging, batch, reply.answer + FRAMING)
+        usleep(1000)
+    return reply.answer_len
+
+
+def authorize(Image image, bytes request, *, int64_t seconds, uint32_t nanos, Recorder recorder=None):
     """
     Decide one serialized ``AuthorizeRequest`` and return the serialized ``AuthorizeResponse``.
 
@@ -29,70 +200,15 @@ def authorize(Image image, bytes request, *, int64_t seconds, uint32_t nanos):
 
     Args:
         image: The snapshot to decide by; None gives the denial ``no_snapshot``.
+        recorder: Counts and records the decision.
 
     Raises:
         RequestError: The request is malformed; its ``field`` names where.
     """
-    cdef Request parsed
-    cdef Fault fault
-    cdef uint8_t[ANSWER_OVERHEAD + MAX_PRINCIPAL] out
-    cdef uint8_t *end
-    cdef const ImageView *view = NULL if image is None else &image.view
-    cdef Slice message = slice_of(<const uint8_t *><const char *>request, min(len(request), MAX_REQUEST_BYTES + 1))
-    if seconds < 0:
-        raise ValueError("seconds since the epoch cannot be negative")
-    fault_clear(&fault)
-    with nogil:
-        end = answer_bytes(view, message, seconds, nanos, &parsed, out, &fault)
-    if end == NULL:
-        raise fault_error(&fault)
-    return (<const char *>out)[:end - out]
+    return ask(image, request, seconds, nanos, recorder, False)
 
 
-cdef uint8_t *batch_bytes(
-    const ImageView *image, Slice message, int64_t seconds, uint32_t nanos, uint8_t *out, Fault *fault
-) noexcept nogil:
-    # BatchAuthorizeRequest to BatchAuthorizeResponse; *out* has room for every answer and its header.
-    cdef Reader reader = reader_of(message)
-    cdef Request parsed
-    cdef Slice inner
-    cdef uint32_t field
-    cdef uint32_t wire_type
-    cdef uint32_t count = 0
-    cdef uint8_t[ANSWER_OVERHEAD + MAX_PRINCIPAL] answer
-    cdef uint8_t *end
-    while reader.here != reader.end:
-        if not read_tag(&reader, &field, &wire_type):
-            malformed(fault, b"requests")
-            return NULL
-        if field != 1 or wire_type != WIRE_BYTES:
-            if not skip_field(&reader, wire_type):
-                malformed(fault, b"requests")
-                return NULL
-            continue
-        if count >= MAX_BATCH_REQUESTS:
-            fault_set(fault, b"requests", b"there are more than 1000")
-            return NULL
-        if not read_slice(&reader, &inner):
-            malformed(fault, b"requests")
-            return NULL
-        fault.index = count + 1
-        end = answer_bytes(image, inner, seconds, nanos, &parsed, answer, fault)
-        if end == NULL:
-            return NULL
-        fault.index = 0
-        count += 1
-        out[0] = 1 << 3 | WIRE_BYTES
-        out = write_varint(out + 1, end - answer)
-        memcpy(out, answer, end - answer)
-        out += end - answer
-    if count == 0:
-        fault_set(fault, b"requests", b"there are none")
-        return NULL
-    return out
-
-
-def batch_authorize(Image image, bytes request, *, int64_t seconds, uint32_t nanos):
+def batch_authorize(Image image, bytes request, *, int64_t seconds, uint32_t nanos, Recorder recorder=None):
     """
     Decide a serialized ``BatchAuthorizeRequest``, all of it under *image*, in order.
 
@@ -100,30 +216,7 @@ def batch_authorize(Image image, bytes request, *, int64_t seconds, uint32_t nan
         RequestError: The batch is empty, too large, or holds a malformed request, which
             ``field`` names by its index. Nothing is answered then.
     """
-    cdef Fault fault
-    cdef const ImageView *view = NULL if image is None else &image.view
-    cdef Slice message
-    cdef uint8_t *out
-    cdef uint8_t *end
-    if seconds < 0:
-        raise ValueError("seconds since the epoch cannot be negative")
-    if len(request) > MAX_BATCH_BYTES:
-        raise RequestError(f"`requests` cannot be used: {len(request)} bytes are more than {MAX_BATCH_BYTES}", field="requests")
-    message = slice_of(<const uint8_t *><const char *>request, len(request))
-    fault_clear(&fault)
-    # An answer repeats its principal and adds a bounded rest; no request is shorter than two bytes.
-    room = len(request) + (ANSWER_OVERHEAD + 8) * <size_t>min(len(request) // 2 + 1, MAX_BATCH_REQUESTS)
-    out = <uint8_t *>malloc(room)
-    if out == NULL:
-        raise MemoryError
-    try:
-        with nogil:
-            end = batch_bytes(view, message, seconds, nanos, out, &fault)
-        if end == NULL:
-            raise fault_error(&fault, f"requests[{fault.index - 1}]." if fault.index else "")
-        return (<const char *>out)[:end - out]
-    finally:
-        free(out)
+    return ask(image, request, seconds, nanos, recorder, True)
 
 
 def _field(number, data):

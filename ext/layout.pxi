@@ -102,10 +102,67 @@ cdef enum:
     REASON_NO_SNAPSHOT = 15
     REASON_IMMUTABLE_RESOURCE = 16
     REASON_INTERNAL_ERROR = 17
+    REASON_AUDIT_UNAVAILABLE = 18
     MFA_TOTP = 0
     MFA_WEBAUTHN = 1
     MFA_U2F = 2
     MFA_RECOVERY = 3
+    METHOD_UNKNOWN = 0
+    METHOD_AUTHORIZE = 1
+    METHOD_BATCH_AUTHORIZE = 2
+    METHOD_HEALTH_CHECK = 3
+    METHOD_COUNT = 4
+    RPC_OK = 0
+    RPC_CANCELLED = 1
+    RPC_UNKNOWN = 2
+    RPC_INVALID_ARGUMENT = 3
+    RPC_DEADLINE_EXCEEDED = 4
+    RPC_NOT_FOUND = 5
+    RPC_ALREADY_EXISTS = 6
+    RPC_PERMISSION_DENIED = 7
+    RPC_RESOURCE_EXHAUSTED = 8
+    RPC_FAILED_PRECONDITION = 9
+    RPC_ABORTED = 10
+    RPC_OUT_OF_RANGE = 11
+    RPC_UNIMPLEMENTED = 12
+    RPC_INTERNAL = 13
+    RPC_UNAVAILABLE = 14
+    RPC_DATA_LOSS = 15
+    RPC_UNAUTHENTICATED = 16
+    RPC_COUNT = 17
+    LIMIT_CONNECTIONS = 0
+    LIMIT_DESCRIPTORS = 1
+    LIMIT_STREAMS = 2
+    LIMIT_HEADER_BYTES = 3
+    LIMIT_MESSAGE_BYTES = 4
+    LIMIT_MESSAGE_MEMORY = 5
+    LIMIT_IDLE = 6
+    LIMIT_HANDSHAKE = 7
+    LIMIT_SLOW_REQUEST = 8
+    LIMIT_SLOW_READER = 9
+    LIMIT_RESETS_RECEIVED = 10
+    LIMIT_RESETS_SENT = 11
+    LIMIT_CONTROL_FRAMES = 12
+    LIMIT_CONTINUATIONS = 13
+    LIMIT_PINGS = 14
+    LIMIT_COUNT = 15
+    CLOSE_PEER = 0
+    CLOSE_BROKEN = 1
+    CLOSE_PROTOCOL_ERROR = 2
+    CLOSE_NO_MEMORY = 3
+    CLOSE_DRAINED = 4
+    CLOSE_STOPPED = 5
+    CLOSE_IDLE = 6
+    CLOSE_HANDSHAKE = 7
+    CLOSE_SLOW_READER = 8
+    CLOSE_HEADER_BYTES = 9
+    CLOSE_RESETS_RECEIVED = 10
+    CLOSE_RESETS_SENT = 11
+    CLOSE_CONTROL_FRAMES = 12
+    CLOSE_CONTINUATIONS = 13
+    CLOSE_PINGS = 14
+    CLOSE_COUNT = 15
+    LAYER_COUNT = 7
     MAX_REQUEST_BYTES = 65536
     MAX_BATCH_BYTES = 1048576
     MAX_BATCH_REQUESTS = 1000
@@ -363,18 +420,18 @@ cdef extern from *:
     """
     static const char *const RESERVED_KEYS[] = {"aws:currenttime", "aws:epochtime", "aws:federatedprovider", "aws:resourceaccount", "aws:sourceidentity", "aws:tokenissuetime", "aws:userid", "aws:username", "aws:viaawsservice"};
     static const char *const RESERVED_PREFIXES[] = {"aws:multifactorauth", "aws:principal", "aws:resourceorg", "aws:calledvia", "sts:", "saml:", "sidecar:"};
-    static const char *const REASON_WORDS[] = {"", "identity_allow", "resource_allow", "root_allow", "always_allowed", "explicit_deny", "no_identity_allow", "no_resource_allow", "no_permissions_boundary_allow", "no_session_allow", "no_service_control_allow", "unknown_principal", "resource_account_unknown", "cross_partition", "session_invalid", "no_snapshot", "immutable_resource", "internal_error"};
+    static const char *const REASON_WORDS[] = {"", "identity_allow", "resource_allow", "root_allow", "always_allowed", "explicit_deny", "no_identity_allow", "no_resource_allow", "no_permissions_boundary_allow", "no_session_allow", "no_service_control_allow", "unknown_principal", "resource_account_unknown", "cross_partition", "session_invalid", "no_snapshot", "immutable_resource", "internal_error", "audit_unavailable"};
     static const char *const MFA_WORDS[] = {"totp", "webauthn", "u2f", "recovery"};
     static const uint32_t RECORD_SIZES[] = {1, 64, 4, 44, 4, 4, 4, 24, 8, 4, 24, 4, 16, 8, 20, 8, 8, 16, 16, 8, 16, 16, 24, 16, 4, 12, 16, 16, 4, 16, 4, 4, 12, 4, 8, 16, 4};
     """
     const char *RESERVED_KEYS[9]
     const char *RESERVED_PREFIXES[7]
-    const char *REASON_WORDS[18]
+    const char *REASON_WORDS[19]
     const char *MFA_WORDS[4]
     const uint32_t RECORD_SIZES[37]
 
 cdef enum:
     RESERVED_KEYS_COUNT = 9
     RESERVED_PREFIXES_COUNT = 7
-    REASON_WORDS_COUNT = 18
+    REASON_WORDS_COUNT = 19
     MFA_WORDS_COUNT = 4

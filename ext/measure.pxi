@@ -41,7 +41,7 @@ cdef void measure_all(
     cdef MfaAnswer mfa
     cdef Outcome result
     cdef Reader reader
-    cdef uint8_t[ANSWER_OVERHEAD + MAX_PRINCIPAL] out
+    cdef uint8_t[ANSWER_MOST] out
     cdef uint64_t start
     cdef uint32_t i
     cdef uint8_t *end
@@ -49,10 +49,12 @@ cdef void measure_all(
         fault.field = NULL
         if whole:
             start = read_ticks()
-            end = answer_bytes(image, slice_of(data, lengths[i]), seconds, 0, &request, out, &fault)
+            end = NULL
+            if question_read(image, slice_of(data, lengths[i]), seconds, 0, &e, &request, &fault):
+                end = question_answer(&e, &request, out, &result, &fault)
             ticks[i] = read_ticks() - start
             if end != NULL:
-                decisions[out[1] & 3] += 1
+                decisions[result.decision & 3] += 1
         else:
             request_clear(&request)
             reader = reader_of(slice_of(data, lengths[i]))

@@ -54,6 +54,13 @@ cdef inline bint fault_set(Fault *fault, const char *field, const char *message)
     return False
 
 
+cdef inline void fault_clear(Fault *fault) noexcept nogil:
+    fault.field = NULL
+    fault.message = NULL
+    fault.key = slice_of(NULL, 0)
+    fault.index = 0
+
+
 cdef inline void request_clear(Request *request) noexcept nogil:
     # Only what is read before it is written.
     request.principal = slice_of(NULL, 0)

@@ -9,6 +9,7 @@ cdef enum:
     WIRE_FIXED32 = 5
     # An answer without its principal: two enums, a reason, an MFA requirement, a revision.
     ANSWER_OVERHEAD = 256
+    ANSWER_MOST = ANSWER_OVERHEAD + MAX_PRINCIPAL
 
 
 # What is left to read of a message. Confined to one call.
@@ -297,32 +298,35 @@ cdef uint8_t *write_answer(
     return write_field(out, 7, request.principal.data, request.principal.len)
 
 
-cdef uint8_t *answer_bytes(
-    const ImageView *image, Slice message, int64_t seconds, uint32_t nanos, Request *request, uint8_t *out, Fault *fault
+cdef bint question_read(
+    const ImageView *image, Slice message, int64_t seconds, uint32_t nanos, Eval *e, Request *request, Fault *fault
 ) noexcept nogil:
-    # AuthorizeRequest bytes to AuthorizeResponse bytes; NULL with *fault* set. *out* has room for
-    # ANSWER_OVERHEAD + MAX_PRINCIPAL. This is what every listener calls.
+    # An AuthorizeRequest, checked and bound to *image*, which may be NULL; False with *fault* set.
     cdef Reader reader = reader_of(message)
-    cdef Eval e
-    cdef Layers layers
-    cdef MfaAnswer mfa
-    cdef Outcome result
     request_clear(request)
-    mfa.needed = False
+    e.image = image
     if message.len > MAX_REQUEST_BYTES:
-        fault_set(fault, b"request", b"it is longer than 65536 bytes")
-        return NULL
+        return fault_set(fault, b"request", b"it is longer than 65536 bytes")
     if not read_authorize(&reader, request, fault):
-        return NULL
+        return False
     if image == NULL:
         if request.principal.len > MAX_PRINCIPAL:
-            fault_set(fault, b"principal", b"it is too long")
+            return fault_set(fault, b"principal", b"it is too long")
+        return True
+    eval_clear(e, image, request, seconds, nanos)
+    return request_read(e, request, fault)
+
+
+cdef uint8_t *question_answer(Eval *e, Request *request, uint8_t *out, Outcome *result, Fault *fault) noexcept nogil:
+    # What question_read has read, decided; the AuthorizeResponse ends where the result points. *out* has room for
+    # ANSWER_MOST. NULL with *fault* set where the question turns out to be none.
+    cdef Layers layers
+    cdef MfaAnswer mfa
+    mfa.needed = False
+    if e.image == NULL:
+        result[0] = implicit(LAYER_UNSPECIFIED, REASON_NO_SNAPSHOT)
+    else:
+        result[0] = decide(e, request, &layers, &mfa, fault)
+        if fault.field != NULL:
             return NULL
-        return write_answer(out, image, request, implicit(LAYER_UNSPECIFIED, REASON_NO_SNAPSHOT), &mfa)
-    eval_clear(&e, image, request, seconds, nanos)
-    if not request_read(&e, request, fault):
-        return NULL
-    result = decide(&e, request, &layers, &mfa, fault)
-    if fault.field != NULL:
-        return NULL
-    return write_answer(out, image, request, result, &mfa)
+    return write_answer(out, e.image, request, result[0], &mfa)

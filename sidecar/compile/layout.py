@@ -16,6 +16,7 @@ import struct
 
 from sidecar.model import request
 from sidecar.model.decision import Decision, MfaMethod, PolicyLayer, Reason
+from sidecar.model.listener import CloseReason, ListenerLimit, RpcMethod, RpcStatus
 from sidecar.model.policy import Comparison, Qualifier, ValueType
 
 MAGIC = b"IAMIMAGE"
@@ -394,6 +395,15 @@ CONSTANTS: dict[str, int] = {
     **{f"LAYER_{kind.name}": kind.value for kind in PolicyLayer},
     **{f"REASON_{kind.name}": kind.value for kind in Reason},
     **{f"MFA_{kind.name}": kind.value for kind in MfaMethod},
+    **{f"METHOD_{kind.name}": kind.value for kind in RpcMethod},
+    "METHOD_COUNT": len(RpcMethod),
+    **{f"RPC_{kind.name}": kind.value for kind in RpcStatus},
+    "RPC_COUNT": len(RpcStatus),
+    **{f"LIMIT_{kind.name}": kind.value for kind in ListenerLimit},
+    "LIMIT_COUNT": len(ListenerLimit),
+    **{f"CLOSE_{kind.name}": kind.value for kind in CloseReason},
+    "CLOSE_COUNT": len(CloseReason),
+    "LAYER_COUNT": len(PolicyLayer),
     "MAX_REQUEST_BYTES": request.MAX_REQUEST_BYTES,
     "MAX_BATCH_BYTES": request.MAX_BATCH_BYTES,
     "MAX_BATCH_REQUESTS": request.MAX_BATCH_REQUESTS,

@@ -73,6 +73,8 @@ class Reason(IntEnum):
     IMMUTABLE_RESOURCE = 16
     #: The engine could not finish within its bounds.
     INTERNAL_ERROR = 17
+    #: The decision log had no place for the record of this decision.
+    AUDIT_UNAVAILABLE = 18
 
     @property
     def word(self) -> str:

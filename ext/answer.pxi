@@ -1,0 +1,458 @@
+# SPDX-License-Identifier: Apache-2.0
+# One request or one batch, from bytes to bytes: decided, timed, counted and recorded. Every listener calls this.
+
+from libc.stdlib cimport realloc
+
+cdef enum:
+    # gRPC puts this much in front of a message; answers leave room for it.
+    FRAMING = 5
+    FAULT_FIELD_MOST = 320
+    FAULT_TEXT_MOST = 512
+    KEEP_ALL = 0xFFFFFFFF
+    # A record that says so comes from a decision asked for through Python.
+    WORKER_PYTHON = 0xFFFF
+    # The longest that an answer waits for a place for its record.
+    PARK_NANOS = 100000000
+
+
+# Decisions that are not told yet: their answer may still fail, or wait for a place in the ring.
+# A Deferred each, followed by its record, if it has one.
+cdef struct Staging:
+    uint8_t *data             # owned
+    uint64_t size
+    uint64_t room
+    uint64_t record_bytes     # of *size*, what goes into the ring
+    uint32_t count
+    bint failed               # there was no memory for one
+
+
+cdef struct Deferred:
+    Outcome outcome
+    uint32_t size             # of the record that follows; 0: it is not kept
+
+
+# The reading of the real-time clock that one request or batch sees.
+cdef struct ClockReading:
+    int64_t seconds           # since the epoch
+    uint32_t nanos
+
+
+# What one thread needs to answer. Confined to it, but for what telemetry and ring let others read.
+cdef struct Desk:
+    Telemetry telemetry
+    Ring ring
+    Staging staging
+    uint16_t worker
+    bint must_record          # no answer without a place for its record
+    uint32_t keep[4]          # by decision: the share of 2**32 that is recorded
+    uint64_t chance           # state of the generator that picks them, never 0
+    Request request
+    uint8_t answer[ANSWER_MOST]
+
+
+# The outcome of a call. Confined to one thread, filled anew by each call.
+cdef struct Reply:
+    uint32_t code             # RPC_*
+    uint8_t *answer           # FRAMING bytes, then the message
+    uint64_t answer_len       # of the message
+    bint answer_owned         # by whoever holds the reply; else it stands in *room*
+    bint waits                # the records in *staging* have no place yet
+    Staging staging           # owned by whoever holds the reply
+    uint32_t field_len        # what is wrong where the code is not OK, and where
+    uint32_t text_len
+    uint8_t field[FAULT_FIELD_MOST]
+    uint8_t text[FAULT_TEXT_MOST]
+    uint8_t room[FRAMING + ANSWER_MOST]
+
+
+# Faults in words.
+
+cdef uint32_t text_clean(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
+    # *data* as UTF-8 whatever it is: what is not becomes U+FFFD. *out* has room for three times as much.
+    cdef uint32_t i = 0
+    cdef uint32_t size
+    cdef uint8_t *end = out
+    while i < length:
+        size = 1 if data[i] < 0x80 else 2 if data[i] < 0xE0 else 3 if data[i] < 0xF0 else 4
+        if i + size <= length and utf8_valid(data + i, size):
+            memcpy(end, data + i, size)
+            end += size
+            i += size
+        else:
+            memcpy(end, b"\xef\xbf\xbd", 3)
+            end += 3
+            i += 1
+    return <uint32_t>(end - out)
+
+
+cdef inline uint8_t *write_text(uint8_t *out, const char *text) noexcept nogil:
+    cdef size_t size = strlen(text)
+    memcpy(out, text, size)
+    return out + size
+
+
+cdef uint32_t fault_field(const Fault *fault, uint8_t *out) noexcept nogil:
+    # The path of a field, such as `requests[3].context[aws:SourceIp]`. At most 9 + 4 + 2 + 32 + 2 + 3 * 64 bytes.
+    cdef uint8_t *end = out
+    if fault.index:
+        end = write_text(end, b"requests[")
+        end += write_number(fault.index - 1, end)
+        end = write_text(end, b"].")
+    end = write_text(end, fault.field)
+    if fault.key.len and (strcmp(fault.field, b"context") == 0 or strcmp(fault.field, b"override") == 0):
+        end = write_text(end, b"[")
+        end += text_clean(fault.key.data, min(fault.key.len, 64), end)
+        end = write_text(end, b"]")
+    return <uint32_t>(end - out)
+
+
+cdef void reply_fault(Reply *reply, const Fault *fault) noexcept nogil:
+    cdef uint8_t *end = reply.text
+    reply.code = RPC_INVALID_ARGUMENT
+    reply.field_len = fault_field(fault, reply.field)
+    end = write_text(end, b"`")
+    memcpy(end, reply.field, reply.field_len)
+    end = write_text(end + reply.field_len, b"` cannot be used: ")
+    end = write_text(end, fault.message)
+    reply.text_len = <uint32_t>(end - reply.text)
+
+
+cdef void reply_text(Reply *reply, uint32_t code, const char *text) noexcept nogil:
+    reply.code = code
+    reply.field_len = 0
+    reply.text_len = <uint32_t>strlen(text)
+    memcpy(reply.text, text, reply.text_len)
+
+
+cdef inline void reply_clear(Reply *reply) noexcept nogil:
+    reply.code = RPC_OK
+    reply.answer = reply.room
+    reply.answer_len = 0
+    reply.answer_owned = False
+    reply.waits = False
+    reply.field_len = 0
+    reply.text_len = 0
+
+
+# Records.
+
+cdef inline bint record_is_kept(Desk *desk, uint32_t decision) noexcept nogil:
+    cdef uint32_t keep = desk.keep[decision & 3]
+    if desk.ring.data == NULL:
+        return False
+    if LIKELY(keep == KEEP_ALL):
+        return True
+    # xorshift64: enough to pick a fair share, and nobody gains by guessing it.
+    desk.chance ^= desk.chance << 13
+    desk.chance ^= desk.chance >> 7
+    desk.chance ^= desk.chance << 17
+    if <uint32_t>(desk.chance >> 32) < keep:
+        return True
+    count_add(&desk.ring.sampled_out, 1)
+    return False
+
+
+cdef inline uint32_t record_size(uint32_t request_len, uint32_t answer_len) noexcept nogil:
+    return (<uint32_t>sizeof(RecordHeader) + request_len + answer_len + 7) & ~<uint32_t>7
+
+
+cdef void record_put(Ring *ring, RecordHeader *header, const uint8_t *request, const uint8_t *answer) noexcept nogil:
+    # SAFETY: the caller has seen that there is room for header.size bytes.
+    cdef uint64_t zeros = 0
+    cdef uint64_t place = ring.head
+    cdef uint32_t used = <uint32_t>sizeof(RecordHeader) + header.request_len + header.answer_len
+    header.sequence = ring.offered
+    count_add(&ring.offered, 1)
+    ring_copy_in(ring, place, header, sizeof(RecordHeader))
+    place += sizeof(RecordHeader)
+    ring_copy_in(ring, place, request, header.request_len)
+    place += header.request_len
+    ring_copy_in(ring, place, answer, header.answer_len)
+    ring_copy_in(ring, place + header.answer_len, &zeros, header.size - used)
+    atomic_put(&ring.head, ring.head + header.size)
+
+
+cdef inline void ring_drop(Ring *ring) noexcept nogil:
+    count_add(&ring.offered, 1)
+    count_add(&ring.dropped, 1)
+
+
+cdef void staging_clear(Staging *staging) noexcept nogil:
+    free(staging.data)
+    memset(staging, 0, sizeof(Staging))
+
+
+cdef void staging_add(
+    Desk *desk, Outcome result, RecordHeader *header, const uint8_t *request, const uint8_t *answer
+) noexcept nogil:
+    # *header* NULL: the decision is counted later, but not recorded.
+    cdef Staging *staging = &desk.staging
+    cdef Deferred deferred
+    cdef uint64_t zeros = 0
+    cdef uint64_t need
+    cdef uint64_t room
+    cdef uint8_t *data
+    cdef uint32_t used
+    deferred.outcome = result
+    deferred.size = 0 if header == NULL else header.size
+    staging.count += 1
+    need = staging.size + sizeof(Deferred) + deferred.size
+    if need > staging.room:
+        room = max(need, 2 * staging.room, <uint64_t>4096)
+        data = <uint8_t *>realloc(staging.data, room)
+        if data == NULL:
+            staging.failed = True
+            if not desk.must_record:
+                decision_count(&desk.telemetry, result)
+                if header != NULL:
+                    ring_drop(&desk.ring)
+            return
+        staging.data = data
+        staging.room = room
+    data = staging.data + staging.size
+    memcpy(data, &deferred, sizeof(Deferred))
+    data += sizeof(Deferred)
+    if header != NULL:
+        used = <uint32_t>sizeof(RecordHeader) + header.request_len + header.answer_len
+        memcpy(data, header, sizeof(RecordHeader))
+        memcpy(data + sizeof(RecordHeader), request, header.request_len)
+        memcpy(data + sizeof(RecordHeader) + header.request_len, answer, header.answer_len)
+        memcpy(data + used, &zeros, header.size - used)
+        staging.record_bytes += header.size
+    staging.size = need
+
+
+cdef bint staging_commit(Desk *desk, Staging *staging) noexcept nogil:
+    # Count and record what was deferred, and empty it. False, and nothing done, where records must have a place and
+    # there is none.
+    cdef Ring *ring = &desk.ring
+    cdef const uint8_t *here = staging.data
+    cdef const uint8_t *end = staging.data + staging.size
+    cdef Deferred deferred
+    cdef RecordHeader header
+    if desk.must_record and (staging.failed or (staging.record_bytes and ring_room(ring) < staging.record_bytes)):
+        return False
+    while here != end:
+        memcpy(&deferred, here, sizeof(Deferred))
+        here += sizeof(Deferred)
+        decision_count(&desk.telemetry, deferred.outcome)
+        if deferred.size == 0:
+            continue
+        if ring_room(ring) >= deferred.size:
+            memcpy(&header, here, sizeof(RecordHeader))
+            record_put(
+                ring, &header, here + sizeof(RecordHeader), here + sizeof(RecordHeader) + header.request_len
+            )
+        else:
+            ring_drop(ring)
+        here += deferred.size
+    staging_clear(staging)
+    return True
+
+
+cdef inline uint8_t *write_denial(uint8_t *out, uint32_t reason) noexcept nogil:
+    # An AuthorizeResponse that denies without having looked.
+    out = write_enum(out, 1, DECISION_IMPLICIT_DENY)
+    return write_field(out, 3, REASON_WORDS[reason], <uint32_t>strlen(REASON_WORDS[reason]))
+
+
+cdef uint64_t staging_refuse(Desk *desk, Staging *staging, bint batch, uint8_t *out) noexcept nogil:
+    # Instead of answers whose records found no place: as many denials, written to *out*, which has the room that those
+    # answers were given. Returns their length.
+    cdef uint8_t denial[64]
+    cdef uint32_t size = <uint32_t>(write_denial(denial, REASON_AUDIT_UNAVAILABLE) - denial)
+    cdef uint8_t *end = out
+    cdef uint32_t i
+    for i in range(staging.count):
+        decision_count(&desk.telemetry, implicit(LAYER_UNSPECIFIED, REASON_AUDIT_UNAVAILABLE))
+        ring_drop(&desk.ring)
+        if batch:
+            end = write_field(end, 1, denial, size)
+        else:
+            memcpy(out, denial, size)
+            end = out + size
+    staging_clear(staging)
+    return end - out
+
+
+# Answers.
+
+cdef uint8_t *answer_one(
+    Desk *desk, const ImageView *image, Slice message, ClockReading now, uint32_t method, uint8_t *out, Fault *fault
+) noexcept nogil:
+    # AuthorizeRequest bytes to AuthorizeResponse bytes in *out*, which has room for ANSWER_MOST; NULL with *fault* set.
+    # A batch defers what it tells until all of it is answered.
+    cdef Eval e
+    cdef Outcome result
+    cdef RecordHeader header
+    cdef RecordHeader *kept = NULL
+    cdef uint8_t *end
+    cdef uint64_t begun = clock_monotonic()
+    cdef uint64_t read
+    cdef uint64_t decided
+    if not question_read(image, message, now.seconds, now.nanos, &e, &desk.request, fault):
+        return NULL
+    read = clock_monotonic()
+    end = question_answer(&e, &desk.request, out, &result, fault)
+    if end == NULL:
+        return NULL
+    decided = clock_monotonic()
+    histogram_add(&desk.telemetry.reading, read - begun)
+    histogram_add(&desk.telemetry.deciding, decided - read)
+    if record_is_kept(desk, result.decision):
+        kept = &header
+        header.worker = desk.worker
+        header.method = <uint8_t>method
+        header.decision = <uint8_t>result.decision
+        header.request_len = message.len
+        header.answer_len = <uint32_t>(end - out)
+        header.size = record_size(header.request_len, header.answer_len)
+        header.time = now.seconds * NANOS + now.nanos
+        header.read_ns = <uint32_t>min(read - begun, <uint64_t>0xFFFFFFFF)
+        header.decide_ns = <uint32_t>min(decided - read, <uint64_t>0xFFFFFFFF)
+        header.sequence = 0
+    if method == METHOD_BATCH_AUTHORIZE:
+        staging_add(desk, result, kept, message.data, out)
+    elif kept == NULL:
+        decision_count(&desk.telemetry, result)
+    elif ring_room(&desk.ring) >= header.size:
+        decision_count(&desk.telemetry, result)
+        record_put(&desk.ring, &header, message.data, out)
+    elif desk.must_record:
+        staging_add(desk, result, kept, message.data, out)
+    else:
+        decision_count(&desk.telemetry, result)
+        ring_drop(&desk.ring)
+    return end
+
+
+cdef void reply_park(Desk *desk, Reply *reply) noexcept nogil:
+    reply.waits = True
+    reply.staging = desk.staging
+    memset(&desk.staging, 0, sizeof(Staging))
+
+
+cdef void answer_authorize(
+    Desk *desk, const ImageView *image, Slice message, ClockReading now, Reply *reply
+) noexcept nogil:
+    cdef Fault fault
+    cdef uint8_t *end
+    reply_clear(reply)
+    fault_clear(&fault)
+    end = answer_one(desk, image, message, now, METHOD_AUTHORIZE, reply.room + FRAMING, &fault)
+    if UNLIKELY(end == NULL):
+        reply_fault(reply, &fault)
+        return
+    reply.answer_len = end - (reply.room + FRAMING)
+    if UNLIKELY(desk.staging.count != 0):
+        reply_park(desk, reply)
+
+
+cdef bint batch_count(Slice message, uint32_t *count, Fault *fault) noexcept nogil:
+    # How many requests a BatchAuthorizeRequest holds: 1 to MAX_BATCH_REQUESTS.
+    cdef Reader reader = reader_of(message)
+    cdef Slice inner
+    cdef uint32_t field
+    cdef uint32_t wire_type
+    count[0] = 0
+    while reader.here != reader.end:
+        if not read_tag(&reader, &field, &wire_type):
+            return malformed(fault, b"requests")
+        if field != 1 or wire_type != WIRE_BYTES:
+            if not skip_field(&reader, wire_type):
+                return malformed(fault, b"requests")
+            continue
+        if count[0] >= MAX_BATCH_REQUESTS:
+            return fault_set(fault, b"requests", b"there are more than 1000")
+        if not read_slice(&reader, &inner):
+            return malformed(fault, b"requests")
+        count[0] += 1
+    if count[0] == 0:
+        return fault_set(fault, b"requests", b"there are none")
+    return True
+
+
+cdef uint8_t *batch_answer(
+    Desk *desk, const ImageView *image, Slice message, ClockReading now, uint8_t *out, Fault *fault
+) noexcept nogil:
+    # The answers to a batch that batch_count has read; *out* has room for them.
+    cdef Reader reader = reader_of(message)
+    cdef Slice inner
+    cdef uint32_t field
+    cdef uint32_t wire_type
+    cdef uint32_t index = 0
+    cdef uint8_t *end
+    while reader.here != reader.end:
+        read_tag(&reader, &field, &wire_type)
+        if field != 1 or wire_type != WIRE_BYTES:
+            skip_field(&reader, wire_type)
+            continue
+        read_slice(&reader, &inner)
+        index += 1
+        fault.index = index
+        end = answer_one(desk, image, inner, now, METHOD_BATCH_AUTHORIZE, desk.answer, fault)
+        if end == NULL:
+            return NULL
+        out = write_field(out, 1, desk.answer, <uint32_t>(end - desk.answer))
+    return out
+
+
+cdef void answer_batch(
+    Desk *desk, const ImageView *image, Slice message, ClockReading now, Reply *reply
+) noexcept nogil:
+    # All of a batch under *image* and at *now*, in order; one malformed request fails it, and nothing is told of it then.
+    cdef Fault fault
+    cdef uint32_t count
+    cdef uint64_t room
+    cdef uint8_t *end
+    reply_clear(reply)
+    fault_clear(&fault)
+    if message.len > MAX_BATCH_BYTES:
+        fault_set(&fault, b"requests", b"they are longer than 1048576 bytes")
+        reply_fault(reply, &fault)
+        return
+    if not batch_count(message, &count, &fault):
+        reply_fault(reply, &fault)
+        return
+    # An answer repeats its principal and adds a bounded rest.
+    room = FRAMING + message.len + <uint64_t>(ANSWER_OVERHEAD + 8) * count
+    reply.answer = <uint8_t *>malloc(room)
+    if reply.answer == NULL:
+        reply_clear(reply)
+        reply_text(reply, RPC_RESOURCE_EXHAUSTED, b"there is no memory for the answers")
+        return
+    reply.answer_owned = True
+    end = batch_answer(desk, image, message, now, reply.answer + FRAMING, &fault)
+    if end == NULL:
+        staging_clear(&desk.staging)
+        free(reply.answer)
+        reply_clear(reply)
+        reply_fault(reply, &fault)
+        return
+    reply.answer_len = end - (reply.answer + FRAMING)
+    count_add(&desk.telemetry.batch_requests, count)
+    if not staging_commit(desk, &desk.staging):
+        reply_park(desk, reply)
+
+
+cdef void desk_set_up(Desk *desk, uint16_t worker) noexcept nogil:
+    # A desk of zeros is one that keeps no log.
+    desk.worker = worker
+    desk.chance = 0x9E3779B97F4A7C15ULL + worker
+
+
+cdef bint desk_keep_log(Desk *desk, uint64_t ring_bytes, const uint32_t *keep, bint must_record) noexcept nogil:
+    # *ring_bytes* is a power of two. False: no memory.
+    desk.ring.data = <uint8_t *>malloc(ring_bytes)
+    if desk.ring.data == NULL:
+        return False
+    desk.ring.size = ring_bytes
+    memcpy(desk.keep, keep, sizeof(desk.keep))
+    desk.must_record = must_record
+    return True
+
+
+cdef void desk_clear(Desk *desk) noexcept nogil:
+    staging_clear(&desk.staging)
+    free(desk.ring.data)
+    desk.ring.data = NULL
