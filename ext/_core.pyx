@@ -5,6 +5,7 @@ The compiled core: policies in, decisions out, without a Python object in betwee
 This file is a table of contents. Each part owns what it is named for and uses the parts above it.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp
 

@@ -32,7 +32,7 @@ cdef struct Deferred:
 
 
 # The reading of the real-time clock that one request or batch sees.
-cdef struct Moment:
+cdef struct ClockReading:
     int64_t seconds           # since the epoch
     uint32_t nanos
 
@@ -278,7 +278,7 @@ cdef uint64_t staging_refuse(Desk *desk, Staging *staging, bint batch, uint8_t *
 # Answers.
 
 cdef uint8_t *answer_one(
-    Desk *desk, const ImageView *image, Slice message, Moment now, uint32_t method, uint8_t *out, Fault *fault
+    Desk *desk, const ImageView *image, Slice message, ClockReading now, uint32_t method, uint8_t *out, Fault *fault
 ) noexcept nogil:
     # AuthorizeRequest bytes to AuthorizeResponse bytes in *out*, which has room for ANSWER_MOST; NULL with *fault* set.
     # A batch defers what it tells until all of it is answered.
@@ -333,7 +333,7 @@ cdef void reply_park(Desk *desk, Reply *reply) noexcept nogil:
 
 
 cdef void answer_authorize(
-    Desk *desk, const ImageView *image, Slice message, Moment now, Reply *reply
+    Desk *desk, const ImageView *image, Slice message, ClockReading now, Reply *reply
 ) noexcept nogil:
     cdef Fault fault
     cdef uint8_t *end
@@ -373,7 +373,7 @@ cdef bint batch_count(Slice message, uint32_t *count, Fault *fault) noexcept nog
 
 
 cdef uint8_t *batch_answer(
-    Desk *desk, const ImageView *image, Slice message, Moment now, uint8_t *out, Fault *fault
+    Desk *desk, const ImageView *image, Slice message, ClockReading now, uint8_t *out, Fault *fault
 ) noexcept nogil:
     # The answers to a batch that batch_count has read; *out* has room for them.
     cdef Reader reader = reader_of(message)
@@ -398,7 +398,7 @@ cdef uint8_t *batch_answer(
 
 
 cdef void answer_batch(
-    Desk *desk, const ImageView *image, Slice message, Moment now, Reply *reply
+    Desk *desk, const ImageView *image, Slice message, ClockReading now, Reply *reply
 ) noexcept nogil:
     # All of a batch under *image* and at *now*, in order; one malformed request fails it, and nothing is told of it then.
     cdef Fault fault

@@ -31,6 +31,7 @@ cdef object fault_error(const Fault *fault):
     return reply_error(&reply)
 
 
+@cython.final
 cdef class Recorder:
     """
     Counts and records the decisions that are asked for through Python.
@@ -64,6 +65,15 @@ cdef class Recorder:
             must_record: Whether a decision is given only if there is room for its record.
         """
         ring_start(self.desk, ring_bytes, allows, denials, must_record)
+
+    def count_denials(self, uint32_t reason, uint64_t count):
+        """Count denials that were given without asking the core, for *reason*, a number of ``Reason``."""
+        if reason >= REASON_WORDS_COUNT:
+            raise ValueError("there is no such reason")
+        with nogil:
+            pthread_mutex_lock(&self.lock)
+            count_add(&self.desk.telemetry.decisions[DECISION_IMPLICIT_DENY][LAYER_UNSPECIFIED][reason], count)
+            pthread_mutex_unlock(&self.lock)
 
     def telemetry(self):
         """Return what was counted so far."""
@@ -142,7 +152,7 @@ def histogram_edges():
 
 cdef object ask(Image image, bytes request, int64_t seconds, uint32_t nanos, Recorder recorder, bint batch):
     cdef Reply reply
-    cdef Moment now
+    cdef ClockReading now
     cdef const ImageView *view = NULL if image is None else &image.view
     cdef Slice message = slice_of(
         <const uint8_t *><const char *>request, <uint32_t>min(<size_t>len(request), <size_t>MAX_BATCH_BYTES + 1)

@@ -10,6 +10,7 @@ cdef extern from "poll.h" nogil:
     int poll(pollfd *fds, unsigned long count, int timeout)
 
 
+@cython.final
 cdef class DataServer:
     """
     A gRPC server on sockets that are bound already, answering in threads of its own that never take the GIL.

@@ -19,6 +19,7 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from sidecar import __version__
+from sidecar.core import Recorder
 from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
 from sidecar.services.authorizer import Authorizer
@@ -30,8 +31,9 @@ from sidecar.services.snapshots import ReloadResult, SnapshotStore
 from sidecar.services.watching import SourceWatcher
 from sidecar.settings import Settings
 from sidecar.transports.certificates import TlsFiles
+from sidecar.transports.data_listener import DataListener
 from sidecar.transports.grpc_server import GrpcListener
-from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, decision_methods, management_methods
+from sidecar.transports.grpc_services import management_methods
 from sidecar.transports.http_server import HttpListener, build_application
 
 
@@ -114,35 +116,38 @@ class Application:
         prepare_state_dir(settings.state_dir)
         token = AdminToken(create_admin_token(settings.state_dir))
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        metrics = PrometheusMetrics()
+        recorder = Recorder()
+        metrics = PrometheusMetrics(recorder)
+        self._data: DataListener | None = None
+        if settings.data:
+            self._data = DataListener(
+                addresses=settings.data, workers=settings.workers, limits=settings.data_limits, log=log
+            )
+            metrics.telemetry.watch(self._data)
         self._compiler = ChildCompiler(scratch_dir=settings.state_dir, timeout=settings.compile_timeout, log=log)
         self._snapshots = SnapshotStore(
-            source=settings.snapshot, compiler=self._compiler, now=time.time_ns, metrics=metrics, log=log
+            source=settings.snapshot,
+            compiler=self._compiler,
+            now=time.time_ns,
+            metrics=metrics,
+            log=log,
+            publish=self._data.publish if self._data is not None else None,
         )
         self._watcher = SourceWatcher(
             target=self._snapshots, interval=settings.watch_interval, settle=settings.watch_settle, log=log
         )
-        authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, metrics=metrics)
-        self._listeners: list[tuple[str, GrpcListener]] = [
-            (
-                "management",
-                GrpcListener(
-                    addresses=settings.management,
-                    methods=management_methods(
-                        authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
-                    ),
-                    verify_authorization=token.verify_authorization,
-                    tls=_tls_files(settings),
-                    with_reflection=True,
-                    metrics=metrics,
-                    log=log,
-                ),
-            )
-        ]
-        if settings.authorize_socket is not None:
-            decisions = {AUTHORIZATION_SERVICE: decision_methods(authorizer)}
-            listener = GrpcListener(addresses=(settings.authorize_socket,), methods=decisions, metrics=metrics, log=log)
-            self._listeners.append(("authorize", listener))
+        authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, recorder=recorder)
+        self._management = GrpcListener(
+            addresses=settings.management,
+            methods=management_methods(
+                authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
+            ),
+            verify_authorization=token.verify_authorization,
+            tls=_tls_files(settings),
+            with_reflection=True,
+            metrics=metrics,
+            log=log,
+        )
         self._http: HttpListener | None = None
         if settings.http is not None:
             web = build_application(registry=metrics.registry, not_ready_because=self._not_ready_because)
@@ -170,7 +175,9 @@ class Application:
             self._outbox.close()
 
     def _run(self) -> None:
-        addresses = [f"{name} {address}" for name, listener in self._listeners for address in listener.start()]
+        # Unix sockets come into being under a mask of the whole process, so they come first.
+        addresses = [f"data {address}" for address in self._data.start()] if self._data is not None else []
+        addresses += [f"management {address}" for address in self._management.start()]
         if self._http is not None:
             addresses.append(f"http {self._http.start()}")
         threading.Thread(target=self._load_first, name="first-load", daemon=True).start()
@@ -188,8 +195,9 @@ class Application:
 
     def _begin_to_serve(self, addresses: list[str]) -> None:
         revision = self._check_first()
-        for _, listener in self._listeners:
-            listener.set_serving(True)
+        self._management.set_serving(True)
+        if self._data is not None:
+            self._data.set_serving(True)
         self._watcher.start()
         self._announce(f"iam-sidecar {__version__} serving: {', '.join(addresses)}, snapshot {revision[:12]}")
 
@@ -228,8 +236,10 @@ class Application:
         self._log.info("stopping")
         self._watcher.stop()
         self._snapshots.close()
-        for _, listener in self._listeners:
-            listener.stop(self._settings.drain_timeout)
+        # Those who decide first: whoever asks for health is told before calls are refused.
+        if self._data is not None:
+            self._data.stop(self._settings.drain_timeout)
+        self._management.stop(self._settings.drain_timeout)
         if self._http is not None:
             self._http.stop()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))

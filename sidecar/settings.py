@@ -14,12 +14,17 @@ from pathlib import Path
 from sidecar.compile.documents import DocumentError, DuplicateKeysDict, read_yaml
 from sidecar.model.errors import SettingsError
 from sidecar.transports.addresses import Address, TcpAddress, UnixAddress, parse_address
+from sidecar.transports.data_listener import DataLimits
 
 #: Beginning of the name of each environment variable.
 ENVIRONMENT_PREFIX = "IAM_SIDECAR_"
 #: Word that turns a listener off.
 OFF = "off"
+#: Values of a switch.
+YES, NO = "yes", "no"
 _MAX_CONFIG_BYTES = 1024 * 1024
+#: As many sockets as the core listens on.
+_MAX_DATA_ADDRESSES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Setting:
         default: Its default as text; empty for none.
         is_list: Whether it may be stated several times (in a variable: with commas between).
         in_file: Whether it may stand in the configuration file.
+        is_switch: Whether the flag takes no value; elsewhere the values are yes and no.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Setting:
     default: str = ""
     is_list: bool = False
     in_file: bool = True
+    is_switch: bool = False
 
     @property
     def flag(self) -> str:
@@ -69,6 +76,22 @@ SETTINGS = (
         " else iam-sidecar in $XDG_STATE_HOME or ~/.local/state.",
     ),
     Setting(
+        "data",
+        "ADDRESS",
+        "Data listener (gRPC: Authorize, BatchAuthorize, health; no token): HOST:PORT or"
+        " unix:PATH[?mode=0660&group=NAME]; may be given several times; or off.",
+        "127.0.0.1:9191",
+        is_list=True,
+    ),
+    Setting("workers", "COUNT", "Threads of the data listener, each as fast as a processor core.", "1"),
+    Setting(
+        "allow_remote_data",
+        "",
+        "Let the data listener listen on other hosts than loopback. It trusts whoever can connect, encrypting nothing.",
+        NO,
+        is_switch=True,
+    ),
+    Setting(
         "management",
         "ADDRESS",
         "Management listener (gRPC, all services): HOST:PORT or unix:PATH; may be given several times."
@@ -77,14 +100,42 @@ SETTINGS = (
         is_list=True,
     ),
     Setting("http", "ADDRESS", "HTTP listener (/metrics, /livez, /readyz): HOST:PORT, or off.", "127.0.0.1:9193"),
-    Setting(
-        "authorize_socket",
-        "ADDRESS",
-        "Serve Authorize and BatchAuthorize without a token on unix:PATH[?mode=0660&group=NAME].",
-    ),
     Setting("tls_cert", "FILE", "Certificate (chain) of the management listener, PEM."),
     Setting("tls_key", "FILE", "Its private key, PEM."),
     Setting("tls_client_ca", "FILE", "Let only clients connect that hold a certificate of this authority, PEM."),
+    Setting("data_max_connections", "COUNT", "Connections of the data listener that are open at once.", "1024"),
+    Setting("data_max_streams", "COUNT", "Calls under way at once on one connection of the data listener.", "256"),
+    Setting("data_max_header_bytes", "BYTES", "Largest header list of a call on the data listener.", "8192"),
+    Setting(
+        "data_message_memory",
+        "BYTES",
+        "Memory of each worker for messages and answers of more than a kilobyte.",
+        "67108864",
+    ),
+    Setting("data_idle_timeout", "SECONDS", "Time without a call after which a connection to it is ended.", "600"),
+    Setting("data_handshake_timeout", "SECONDS", "Longest time until a new connection to it speaks HTTP/2.", "10"),
+    Setting("data_request_timeout", "SECONDS", "Longest time until a request to it is there as a whole.", "10"),
+    Setting("data_write_timeout", "SECONDS", "Longest time that an answer from it waits for its reader.", "10"),
+    Setting(
+        "data_reset_burst",
+        "COUNT",
+        "Streams of one connection that may be reset at once, in each direction.",
+        "1000",
+    ),
+    Setting("data_reset_rate", "COUNT", "Of them, how many a second gives back.", "33"),
+    Setting(
+        "data_control_burst",
+        "COUNT",
+        "Frames on one connection that are no part of a call, at once; each call gives back eight.",
+        "2000",
+    ),
+    Setting("data_control_rate", "COUNT", "Of them, how many a second gives back.", "200"),
+    Setting(
+        "data_min_ping_interval",
+        "SECONDS",
+        "Shortest time between keepalive PINGs of a client of the data listener while it calls nothing.",
+        "10",
+    ),
     Setting("watch_interval", "SECONDS", "Time between two looks at the files of the source; 0 never looks.", "1"),
     Setting("watch_settle", "SECONDS", "Time without a change after which changed files are loaded.", "0.5"),
     Setting("compile_timeout", "SECONDS", "Longest time that compiling may take.", "300"),
@@ -101,9 +152,11 @@ class Settings:
 
     snapshot: Path
     state_dir: Path
+    data: tuple[Address, ...]
+    workers: int
+    data_limits: DataLimits
     management: tuple[Address, ...]
     http: TcpAddress | None
-    authorize_socket: UnixAddress | None
     tls_cert: Path | None
     tls_key: Path | None
     tls_client_ca: Path | None
@@ -117,6 +170,8 @@ class Settings:
 
 #: A value as stated: one text, or the texts of a list.
 Stated = str | Sequence[str]
+#: A flag as stated; a switch is there or not.
+StatedFlag = Stated | bool
 
 
 def default_state_dir(environment: Mapping[str, str]) -> Path:
@@ -133,7 +188,7 @@ def default_state_dir(environment: Mapping[str, str]) -> Path:
     return base / "iam-sidecar"
 
 
-def load_settings(flags: Mapping[str, Stated | None], environment: Mapping[str, str]) -> Settings:
+def load_settings(flags: Mapping[str, StatedFlag | None], environment: Mapping[str, str]) -> Settings:
     """
     Put the settings together: a flag wins over a variable, that over the file, that over the default.
 
@@ -154,7 +209,7 @@ def load_settings(flags: Mapping[str, Stated | None], environment: Mapping[str, 
     for setting in SETTINGS:
         flag = flags.get(setting.name)
         if flag:
-            stated[setting.name] = flag
+            stated[setting.name] = YES if flag is True else flag
         elif environment.get(setting.variable):
             text = environment[setting.variable]
             stated[setting.name] = [part.strip() for part in text.split(",")] if setting.is_list else text
@@ -188,6 +243,7 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         raise SettingsError(
             "no snapshot is named", help="name a source with --snapshot, such as --snapshot examples/acme"
         )
+    data = _data_addresses(stated)
     management = tuple(parse_address(text) for text in _many(stated, "management"))
     if not management:
         raise SettingsError("the management listener has no address", help="name one with --management")
@@ -195,13 +251,6 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
     http_address = None if http == OFF else parse_address(http)
     if isinstance(http_address, UnixAddress):
         raise SettingsError(f"`http`: `{http}` is no HOST:PORT")
-    socket_text = _one(stated, "authorize_socket")
-    authorize_socket = parse_address(socket_text) if socket_text else None
-    if isinstance(authorize_socket, TcpAddress):
-        raise SettingsError(
-            f"`authorize_socket`: `{socket_text}` is no Unix socket",
-            help="without a token, decisions are served on unix:PATH only",
-        )
     tls_cert, tls_key, tls_client_ca = (_path(stated, name) for name in ("tls_cert", "tls_key", "tls_client_ca"))
     if (tls_cert is None) != (tls_key is None):
         raise SettingsError("TLS needs both a certificate and its key", help="name them with --tls-cert and --tls-key")
@@ -216,9 +265,11 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
     return Settings(
         snapshot=Path(_one(stated, "snapshot")),
         state_dir=_path(stated, "state_dir") or default_state_dir(environment),
+        data=data,
+        workers=_count(stated, "workers", 1, 64),
+        data_limits=_data_limits(stated),
         management=management,
         http=http_address,
-        authorize_socket=authorize_socket,
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,
@@ -228,6 +279,41 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         drain_timeout=_seconds(stated, "drain_timeout", 0, 3600),
         log_level=_word(stated, "log_level", ("debug", "info", "warning", "error")),
         log_format=_word(stated, "log_format", ("auto", "json", "text")),
+    )
+
+
+def _data_addresses(stated: Mapping[str, Stated]) -> tuple[Address, ...]:
+    texts = _many(stated, "data")
+    is_remote_allowed = _word(stated, "allow_remote_data", (YES, NO)) == YES
+    if texts == (OFF,):
+        return ()
+    addresses = tuple(parse_address(text) for text in texts)
+    if not 1 <= len(addresses) <= _MAX_DATA_ADDRESSES:
+        raise SettingsError(f"`data` has {len(addresses)} addresses", help=f"name 1 to {_MAX_DATA_ADDRESSES}, or {OFF}")
+    for address in addresses:
+        if isinstance(address, TcpAddress) and not address.is_loopback and not is_remote_allowed:
+            raise SettingsError(
+                f"data on `{address}` would answer whoever can reach it, in the clear",
+                help="listen on loopback or a Unix socket, or add --allow-remote-data",
+            )
+    return addresses
+
+
+def _data_limits(stated: Mapping[str, Stated]) -> DataLimits:
+    return DataLimits(
+        connections=_count(stated, "data_max_connections", 1, 1_000_000),
+        streams=_count(stated, "data_max_streams", 1, 100_000),
+        header_bytes=_count(stated, "data_max_header_bytes", 1024, 1024 * 1024),
+        message_memory=_count(stated, "data_message_memory", 4 * 1024 * 1024, 1 << 40),
+        idle_seconds=_seconds(stated, "data_idle_timeout", 0.1, 86_400),
+        handshake_seconds=_seconds(stated, "data_handshake_timeout", 0.1, 3600),
+        request_seconds=_seconds(stated, "data_request_timeout", 0.1, 3600),
+        write_seconds=_seconds(stated, "data_write_timeout", 0.1, 3600),
+        reset_burst=_count(stated, "data_reset_burst", 1, 1_000_000),
+        reset_rate=_count(stated, "data_reset_rate", 1, 1_000_000),
+        control_burst=_count(stated, "data_control_burst", 100, 1_000_000),
+        control_rate=_count(stated, "data_control_rate", 1, 1_000_000),
+        ping_seconds=_seconds(stated, "data_min_ping_interval", 0, 7200),
     )
 
 
@@ -260,6 +346,8 @@ def _read_config(path: Path) -> dict[str, Stated]:
             raise SettingsError(f"configuration file `{path}` has an unknown key `{key}`", help=help)
         if isinstance(value, str):
             stated[setting.name] = [value] if setting.is_list else value
+        elif setting.is_switch and isinstance(value, bool):
+            stated[setting.name] = YES if value else NO
         elif setting.is_list and isinstance(value, list) and all(isinstance(item, str) for item in value):
             stated[setting.name] = [str(item) for item in value]
         else:
@@ -293,6 +381,15 @@ def _seconds(stated: Mapping[str, Stated], name: str, least: float, greatest: fl
     return seconds
 
 
+def _count(stated: Mapping[str, Stated], name: str, least: int, greatest: int) -> int:
+    text = _one(stated, name)
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise SettingsError(f"`{name}`: `{text}` is no whole number")
+    if not least <= int(text) <= greatest:
+        raise SettingsError(f"`{name}`: `{text}` is not between {least} and {greatest}")
+    return int(text)
+
+
 def _word(stated: Mapping[str, Stated], name: str, words: Sequence[str]) -> str:
     text = _one(stated, name)
     if text not in words:
@@ -307,5 +404,6 @@ def settings_page() -> str:
         default = f"`{setting.default}`" if setting.default else "none"
         key = f"`{setting.key}`" if setting.in_file else "none"
         text = setting.help.replace("|", "\\|")
-        rows.append(f"| `{setting.flag} {setting.metavar}` | `{setting.variable}` | {key} | {default} | {text} |")
+        flag = f"{setting.flag} {setting.metavar}".rstrip()
+        rows.append(f"| `{flag}` | `{setting.variable}` | {key} | {default} | {text} |")
     return "\n".join(rows) + "\n"

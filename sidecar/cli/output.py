@@ -63,6 +63,7 @@ _BECAUSE = {
     Reason.NO_SNAPSHOT: "because no snapshot is in place",
     Reason.IMMUTABLE_RESOURCE: "because it belongs to AWS and cannot be changed",
     Reason.INTERNAL_ERROR: "because the engine could not finish",
+    Reason.AUDIT_UNAVAILABLE: "because the decision log had no place for the record",
 }
 
 

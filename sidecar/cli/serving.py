@@ -17,7 +17,7 @@ from sidecar.settings import SETTINGS, Setting
 _EXAMPLES = (
     "\b\nExamples:\n"
     "  iam-sidecar serve --snapshot examples/acme\n"
-    "  iam-sidecar serve --snapshot policies.tar.gz --management unix:/run/iam-sidecar/management.sock\n"
+    "  iam-sidecar serve --snapshot policies.tar.gz --data unix:/run/iam-sidecar/data.sock?mode=0660 --workers 2\n"
     "  IAM_SIDECAR_SNAPSHOT=policies iam-sidecar serve --http 0.0.0.0:9193\n"
     "\n\b\n"
     "SIGHUP reloads, SIGTERM drains. Every setting has a flag, an environment variable\n"
@@ -28,7 +28,7 @@ _EXAMPLES = (
 def add_to(app: typer.Typer) -> None:
     """Add the command, with one flag for each setting of the table."""
 
-    def serve(**flags: str | Sequence[str] | None) -> None:
+    def serve(**flags: str | Sequence[str] | bool | None) -> None:
         """Serve decisions until told to stop."""
         from sidecar.app import serve
         from sidecar.settings import load_settings
@@ -45,9 +45,9 @@ def add_to(app: typer.Typer) -> None:
 def _parameter(setting: Setting) -> inspect.Parameter:
     default = f" [default: {setting.default}]" if setting.default else ""
     option = typer.Option(
-        setting.flag, metavar=setting.metavar, help=f"{setting.help}{default} [env: {setting.variable}]"
+        setting.flag, metavar=setting.metavar or None, help=f"{setting.help}{default} [env: {setting.variable}]"
     )
-    kind: object = list[str] | None if setting.is_list else str | None
+    kind: object = list[str] | None if setting.is_list else bool | None if setting.is_switch else str | None
     return inspect.Parameter(
         setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
     )

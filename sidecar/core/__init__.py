@@ -1,13 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The typed face of the compiled core: images in, decisions out.
+The typed face of the compiled core: images in, decisions out, and the listener that answers without Python.
 
 Everything here runs in the extension ``sidecar.core._core``, built from ``ext/``.
 """
 
 try:
-    from sidecar.core._core import Image, authorize, batch_authorize, encode_request, explain
+    from sidecar.core._core import (
+        LIMIT_NAMES,
+        DataServer,
+        Image,
+        Recorder,
+        authorize,
+        batch_authorize,
+        encode_request,
+        explain,
+        histogram_edges,
+    )
 except ImportError as error:
     raise ImportError("the compiled core is missing; build it with scripts/setup") from error
 
-__all__ = ["Image", "authorize", "batch_authorize", "encode_request", "explain"]
+__all__ = [
+    "LIMIT_NAMES",
+    "DataServer",
+    "Image",
+    "Recorder",
+    "authorize",
+    "batch_authorize",
+    "encode_request",
+    "explain",
+    "histogram_edges",
+]

@@ -12,50 +12,13 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from sidecar import __version__
-from sidecar.model.decision import Decision, Reason
+from sidecar.core import Recorder
+from sidecar.model.decision import Reason
 from sidecar.model.reload import ReloadOutcome
-
-#: Upper bounds in seconds, dense where a decision of the core is expected to be.
-DECISION_BUCKETS = (
-    1e-7,
-    2e-7,
-    3e-7,
-    5e-7,
-    7.5e-7,
-    1e-6,
-    1.5e-6,
-    2e-6,
-    3e-6,
-    5e-6,
-    1e-5,
-    2e-5,
-    5e-5,
-    1e-4,
-    5e-4,
-    1e-3,
-    1e-2,
-)
+from sidecar.services.telemetry import TelemetryCollector
 
 #: Upper bounds in seconds for a reload: from a handful of documents to the largest organizations.
 RELOAD_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
-
-_REASONS = {reason.word.encode(): reason.word for reason in Reason if reason is not Reason.UNSPECIFIED}
-_DECISIONS = {decision.value: decision.name.lower() for decision in Decision}
-
-
-class DecisionMetrics(Protocol):
-    """Counts decisions; may be called from any thread."""
-
-    def record_decision(self, decision: int, reason: bytes, nanoseconds: int) -> None:
-        """
-        Count one decision.
-
-        Args:
-            decision: Number of the decision on the wire.
-            reason: Its reason word, as on the wire.
-            nanoseconds: How long the core took.
-        """
-        ...
 
 
 class SnapshotMetrics(Protocol):
@@ -91,9 +54,6 @@ class NullMetrics:
     Thread-safety: immutable.
     """
 
-    def record_decision(self, decision: int, reason: bytes, nanoseconds: int) -> None:
-        """Do nothing."""
-
     def record_reload(self, outcome: ReloadOutcome, seconds: float, errors: int, warnings: int) -> None:
         """Do nothing."""
 
@@ -116,24 +76,19 @@ class PrometheusMetrics:
     Thread-safety: every collector locks itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        """
+        Args:
+            recorder: Counts the decisions that are asked for through Python.
+        """
+        self._recorder = recorder or Recorder()
         self.registry = CollectorRegistry()
         registry = self.registry
         ProcessCollector(registry=registry)
         build = Info("sidecar_build", "Version of the sidecar.", registry=registry)
         build.info({"version": __version__})
-        self._decisions = Counter(
-            "sidecar_decisions_total",
-            "Decisions given by Authorize and BatchAuthorize.",
-            ("decision", "reason"),
-            registry=registry,
-        )
-        self._decision_seconds = Histogram(
-            "sidecar_decision_duration_seconds",
-            "Time in the core for one decision: reading the request, deciding, writing the answer.",
-            buckets=DECISION_BUCKETS,
-            registry=registry,
-        )
+        self.telemetry = TelemetryCollector(self._recorder)
+        registry.register(self.telemetry)
         self._reloads = Counter(
             "sidecar_policy_reloads_total", "Attempts to put a snapshot in place.", ("result",), registry=registry
         )
@@ -170,24 +125,6 @@ class PrometheusMetrics:
         self._statements = Gauge(
             "sidecar_policy_snapshot_statements", "Statements in the snapshot in place.", registry=registry
         )
-        self._rpcs = Counter(
-            "sidecar_rpcs_total",
-            "Calls of the management listener and of the Authorize socket.",
-            ("method", "code"),
-            registry=registry,
-        )
-        #: Counters by what stands on the wire. Bounded by the closed sets of decisions and reasons.
-        self._by_answer: dict[tuple[int, bytes], Counter] = {}
-
-    def record_decision(self, decision: int, reason: bytes, nanoseconds: int) -> None:
-        """Count one decision."""
-        counter = self._by_answer.get((decision, reason))
-        if counter is None:
-            counter = self._decisions.labels(_DECISIONS.get(decision, "unspecified"), _REASONS.get(reason, "other"))
-            if decision in _DECISIONS and reason in _REASONS:
-                self._by_answer[decision, reason] = counter
-        counter.inc()
-        self._decision_seconds.observe(nanoseconds / 1e9)
 
     def record_reload(self, outcome: ReloadOutcome, seconds: float, errors: int, warnings: int) -> None:
         """Count one attempt to put a snapshot in place."""
@@ -209,8 +146,8 @@ class PrometheusMetrics:
 
     def record_rpc(self, method: str, code: str) -> None:
         """Count one call."""
-        self._rpcs.labels(method, code).inc()
+        self.telemetry.record_rpc(method, code)
 
     def record_fault_denials(self, count: int) -> None:
         """Count denials that were given because of a fault of our own."""
-        self._decisions.labels("implicit_deny", Reason.INTERNAL_ERROR.word).inc(count)
+        self._recorder.count_denials(Reason.INTERNAL_ERROR, count)

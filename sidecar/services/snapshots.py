@@ -94,13 +94,25 @@ class SnapshotStore:
         metrics: SnapshotMetrics | None = None,
         log: Log | None = None,
         load_image: Callable[[int, int], Image] = Image.from_fd,
+        publish: Callable[[Image], None] | None = None,
     ) -> None:
+        """
+        Args:
+            source: Where snapshots come from.
+            compiler: Makes images of sources.
+            now: Nanoseconds since the epoch.
+            metrics: Told how reloads go.
+            log: Told the same in words.
+            load_image: Opens a compiled image from a descriptor and a size.
+            publish: Hands each new image to those who decide on their own.
+        """
         self._source = source
         self._compiler = compiler
         self._now = now
         self._metrics: SnapshotMetrics = metrics or NullMetrics()
         self._log: Log = log or NullLog()
         self._load_image = load_image
+        self._publish = publish
         self._loaded: LoadedSnapshot | None = None
         self._reloading = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + _WAITING_RELOADS)
@@ -186,6 +198,8 @@ class SnapshotStore:
             return ReloadResult(ReloadOutcome.UNCHANGED, current, problems)
         # INVARIANT: the only assignment after construction; readers see the old one or the new one.
         self._loaded = loaded = LoadedSnapshot(image, self._now())
+        if self._publish is not None:
+            self._publish(image)
         statistics = image.statistics
         self._metrics.record_snapshot(
             loaded_at=loaded.loaded_at / 1e9,

@@ -21,6 +21,8 @@ from sidecar.model.errors import SettingsError
 
 #: Longest path that fits into an address of a Unix socket.
 _MAX_UNIX_PATH = 107
+#: Connections that the system may hold for us until they are taken; it has a limit of its own, too.
+_BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +147,43 @@ def bind_tcp(address: TcpAddress) -> socket.socket:
         # Connections of an earlier process that are closing do not count; one that listens does.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))
-        listener.listen(128)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise _cannot_listen(address, error) from None
     return listener
+
+
+def bind(address: Address) -> socket.socket:
+    """
+    Return a listening socket on *address*, which no other process shares.
+
+    A Unix socket has its mode and group from the moment it can be seen, so this is for the beginning of a process,
+    before others make files.
+
+    Raises:
+        SettingsError: It is in use, or cannot be listened on.
+    """
+    if isinstance(address, TcpAddress):
+        return bind_tcp(address)
+    ensure_free(address)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with guarded_socket_file(address):
+            listener.bind(str(address.path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(address, error) from None
+    except SettingsError:
+        listener.close()
+        raise
+    return listener
+
+
+def bound_address(listener: socket.socket, address: Address) -> Address:
+    """Return *address* with the port that the system chose for *listener*, where it was to choose one."""
+    return address if isinstance(address, UnixAddress) else TcpAddress(address.host, listener.getsockname()[1])
 
 
 @contextmanager

@@ -16,8 +16,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """A sidecar on the small source, with a socket for decisions too; nobody may stop it or change its source."""
     folder = tmp_path_factory.mktemp("shared")
     source = write_source(folder / "source")
-    socket = folder / "authorize.sock"
-    with serving(source, folder / "state", "--authorize-socket", f"unix:{socket}") as sidecar:
+    socket = folder / "data.sock"
+    with serving(source, folder / "state", "--data", "127.0.0.1:0", "--data", f"unix:{socket}") as sidecar:
         yield sidecar
 
 

@@ -126,13 +126,15 @@ class Sidecar:
         """Metadata of a call by the administrator."""
         return (("authorization", f"Bearer {self.token}"),)
 
+    def addresses(self, listener: str) -> list[str]:
+        """Return the addresses of *listener*, as the line says them."""
+        parts = [part.strip().partition(" ") for part in self.line.partition("serving: ")[2].split(", ")]
+        return [address for name, _, address in parts if name == listener]
+
     def address(self, listener: str) -> str:
-        """Return the address of *listener*, as the line says it."""
-        for part in self.line.partition("serving: ")[2].split(", "):
-            name, _, address = part.strip().partition(" ")
-            if name == listener:
-                return address
-        raise AssertionError(f"no {listener} in {self.line}")
+        """Return the first address of *listener*."""
+        assert self.addresses(listener), f"no {listener} in {self.line}"
+        return self.addresses(listener)[0]
 
     @contextmanager
     def channel(self, listener: str = "management") -> Iterator[grpc.Channel]:
@@ -211,7 +213,7 @@ def serving(
 ) -> Iterator[Sidecar]:
     """Run a sidecar on free ports for the length of the block."""
     ports = []
-    for flag in ("--management", "--http"):
+    for flag in ("--data", "--management", "--http"):
         if flag not in arguments:
             ports += [flag, "127.0.0.1:0"]
     sidecar = Sidecar(["--snapshot", str(source), *ports, *arguments], state_dir=state_dir, environment=environment)

@@ -188,32 +188,32 @@ def test_start_when_an_address_is_in_use_then_it_refuses(source: Path, tmp_path:
 def test_start_when_another_sidecar_has_the_address_then_it_refuses_and_the_first_goes_on(
     shared: Sidecar, source: Path, tmp_path: Path
 ) -> None:
-    for address in (shared.address("management"), shared.address("authorize")):
+    for address in (shared.address("management"), *shared.addresses("data")):
         done = run_cli(
             *("serve", "--snapshot", str(source), "--state-dir", str(tmp_path / "state")),
-            *("--management", address, "--http", "off"),
+            *("--management", address, "--http", "off", "--data", "off"),
         )
         assert done.returncode == 1
         assert f"cannot listen on `{address}`: the address is in use" in done.stderr
-    with shared.authorization("authorize") as stub:
+    with shared.authorization("data") as stub:
         assert stub.Authorize(question(), timeout=PATIENCE).decision == pb.DECISION_ALLOW
 
 
 def test_unix_sockets_when_asked_for_then_they_have_the_mode_and_go_at_the_end(source: Path, tmp_path: Path) -> None:
-    management, authorize = tmp_path / "management.sock", tmp_path / "authorize.sock"
+    management, data = tmp_path / "management.sock", tmp_path / "data.sock"
     arguments = (
         *("--management", f"unix:{management}", "--http", "off"),
-        *("--authorize-socket", f"unix:{authorize}?mode=0666"),
+        *("--data", f"unix:{data}?mode=0666"),
     )
     with serving(source, tmp_path / "state", *arguments) as sidecar:
         assert stat.S_IMODE(management.stat().st_mode) == 0o600
-        assert stat.S_IMODE(authorize.stat().st_mode) == 0o666
+        assert stat.S_IMODE(data.stat().st_mode) == 0o666
         assert is_allowed(sidecar, "s3:GetObject")
         assert "http" not in sidecar.line
-        with sidecar.authorization("authorize") as stub:
+        with sidecar.authorization("data") as stub:
             assert stub.Authorize(question(), timeout=PATIENCE).decision == pb.DECISION_ALLOW
     assert not management.exists()
-    assert not authorize.exists()
+    assert not data.exists()
 
 
 def test_kill_when_it_comes_without_warning_then_the_next_start_takes_everything_over(

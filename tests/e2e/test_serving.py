@@ -41,7 +41,8 @@ def violations(error: grpc.RpcError) -> list[tuple[str, str]]:
 
 def test_line_when_every_listener_is_up_then_it_names_them_and_the_snapshot(shared: Sidecar) -> None:
     pattern = (
-        r"iam-sidecar \d+\.\d+\.\d+ serving: management 127\.0\.0\.1:[1-9]\d*, authorize unix:\S+,"
+        r"iam-sidecar \d+\.\d+\.\d+ serving: data 127\.0\.0\.1:[1-9]\d*, data unix:\S+,"
+        r" management 127\.0\.0\.1:[1-9]\d*,"
         r" http 127\.0\.0\.1:[1-9]\d*, snapshot [0-9a-f]{12}\n"
     )
     assert re.fullmatch(pattern, shared.line)
@@ -312,8 +313,9 @@ def test_health_when_many_watch_then_further_ones_are_refused_and_places_come_fr
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_authorize_socket_when_no_token_is_sent_then_decisions_and_health_alone_are_served(shared: Sidecar) -> None:
-    with shared.channel("authorize") as channel:
+@pytest.mark.parametrize("number", [0, 1])
+def test_data_when_no_token_is_sent_then_decisions_and_health_alone_are_served(shared: Sidecar, number: int) -> None:
+    with grpc.insecure_channel(shared.addresses("data")[number]) as channel:
         stub = pb_grpc.AuthorizationServiceStub(channel)
         answer = stub.Authorize(question(), timeout=PATIENCE)
         batch = stub.BatchAuthorize(pb.BatchAuthorizeRequest(requests=[question()]), timeout=PATIENCE)
@@ -334,7 +336,7 @@ def test_authorize_socket_when_no_token_is_sent_then_decisions_and_health_alone_
 
 
 def test_files_when_made_then_nobody_else_can_use_them(shared: Sidecar) -> None:
-    socket = Path(shared.address("authorize").removeprefix("unix:"))
+    socket = Path(shared.addresses("data")[1].removeprefix("unix:"))
 
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
     assert stat.S_IMODE((shared.state_dir / "admin.token").stat().st_mode) == 0o600
@@ -342,10 +344,10 @@ def test_files_when_made_then_nobody_else_can_use_them(shared: Sidecar) -> None:
 
 
 def test_metrics_when_decisions_are_given_then_they_are_counted(shared: Sidecar) -> None:
-    allowed = 'sidecar_decisions_total{decision="allow",reason="identity_allow"}'
-    denied = 'sidecar_decisions_total{decision="implicit_deny",reason="no_identity_allow"}'
+    allowed = 'sidecar_decisions_total{decision="allow",layer="identity",reason="identity_allow"}'
+    denied = 'sidecar_decisions_total{decision="implicit_deny",layer="identity",reason="no_identity_allow"}'
     timed = "sidecar_decision_duration_seconds_count"
-    calls = 'sidecar_rpcs_total{code="OK",method="AuthorizationService/BatchAuthorize"}'
+    calls = 'sidecar_rpcs_total{code="OK",listener="management",method="AuthorizationService/BatchAuthorize"}'
     before = [shared.metric(name) for name in (allowed, denied, timed, calls)]
 
     with shared.authorization() as stub:

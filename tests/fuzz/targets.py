@@ -32,6 +32,7 @@ from sidecar.model.request import MAX_REQUEST_BYTES, AuthorizationRequest, Conte
 from sidecar.model.snapshot import Snapshot
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.conformance.cases import FEDERATED_ARN, OTHER_ACCOUNT, SESSION_ARN, USER_ARN, build_snapshot
+from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.oracle import decide
 
@@ -67,7 +68,8 @@ def _files() -> dict[str, bytes]:
 
 
 @functools.cache
-def _snapshot() -> Snapshot:
+def example_snapshot() -> Snapshot:
+    """Give the example company as a snapshot."""
     report = parse_source(_files())
     if report.snapshot is None:
         raise ValueError(f"the example does not load: {report.problems[0]}")
@@ -76,7 +78,7 @@ def _snapshot() -> Snapshot:
 
 @functools.cache
 def _image_bytes() -> bytes:
-    return write_image(_snapshot())
+    return write_image(example_snapshot())
 
 
 @functools.cache
@@ -572,7 +574,7 @@ def _run_explain(data: bytes) -> str:
         context=context,
         override=context if len(pairs) % 4 == 2 else {},
     )
-    return _compare(_image(), _snapshot(), request, simulation=len(data) % 2 == 1)
+    return _compare(_image(), example_snapshot(), request, simulation=len(data) % 2 == 1)
 
 
 def _compare(image: core.Image, snapshot: Snapshot, request: AuthorizationRequest, *, simulation: bool) -> str:
@@ -973,4 +975,5 @@ TARGETS = (
         tokens=(_FIELD, b"*", b"?", b":", b"arn:aws:iam::", b"\xed\xa0\x80", b"\x00", b"${aws:username}"),
         max_bytes=1 << 14,
     ),
+    *DECISION_LOG_TARGETS,
 )

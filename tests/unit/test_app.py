@@ -49,7 +49,7 @@ def make_application(tmp_path: Path, announced: list[str]) -> Application:
         "state_dir": str(tmp_path / "state"),
         "management": ["127.0.0.1:0"],
         "http": "127.0.0.1:0",
-        "authorize_socket": f"unix:{tmp_path / 'a.sock'}",
+        "data": ["127.0.0.1:0", f"unix:{tmp_path / 'a.sock'}"],
     }
     return Application(load_settings(flags, {}), log=NullLog(), announce=announced.append)
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages list what the code has: metrics, reasons, limits, commands. A row too few fails here."""
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer.main
@@ -10,6 +12,9 @@ from sidecar.cli import app
 from sidecar.model import request as limits
 from sidecar.model.decision import Reason
 from sidecar.services.metrics import PrometheusMetrics
+from sidecar.services.raw_records import RawRecord
+from sidecar.transports.decision_records import describe_record
+from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -23,16 +28,48 @@ def rows(page: str, heading: str) -> list[list[str]]:
     return [[cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-def test_metrics_then_the_operators_page_lists_each() -> None:
+def test_metrics_then_the_operations_page_describes_each_and_no_other() -> None:
     registry = PrometheusMetrics().registry
-    names = set()
+    exposed: dict[str, tuple[str, set[str]]] = {}
     for metric in registry.collect():
-        if metric.name.startswith("sidecar_"):
-            names.add({"counter": f"{metric.name}_total", "info": f"{metric.name}_info"}.get(metric.type, metric.name))
+        name = {"counter": f"{metric.name}_total", "info": f"{metric.name}_info"}.get(metric.type, metric.name)
+        labels = {label for sample in metric.samples for label in sample.labels} - {"le"}
+        exposed[name] = (metric.type, labels)
 
-    listed = {re.split(r"[{ ]", row[0])[0] for row in rows("operators.md", "Metrics")}
+    described: dict[str, tuple[str, set[str]]] = {}
+    for heading in ("Decisions", "Calls and connections", "Recording", "Policies", "Process"):
+        for named, kind, what, when in rows("operations.md", heading):
+            name, _, label_names = named.rstrip("}").partition("{")
+            described[name] = (kind, set(filter(None, label_names.split(","))))
+            assert what, name
+            assert when, name
 
-    assert listed == names
+    assert described == exposed
+
+
+def keys(record: Mapping[str, object]) -> set[str]:
+    """Give the paths of the fields of a record, but for the keys of the context."""
+    found: set[str] = set()
+    for name, value in record.items():
+        inner = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
+        found.add(name)
+        if isinstance(inner, dict) and name != "context":
+            found |= {f"{name}.{path}" for path in keys(inner)}
+    return found
+
+
+def test_decision_record_then_the_operations_page_shows_one_and_explains_its_fields() -> None:
+    text = (DOCS / "operations.md").read_text().partition("\n## Decision log\n")[2]
+    shown = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    arn = "arn:aws:iam::111122223333:user/ada"
+    requirement = pb.MfaRequirement(max_age_seconds=900, methods=["totp"])
+    request = pb.AuthorizeRequest(principal=arn, action="s3:Get", resource="arn:aws:s3:eu-west-1:111122223333:x")
+    answer = pb.AuthorizeResponse(principal_arn=arn, reason="no_identity_allow", mfa_requirement=requirement)
+    usual = describe_record(RawRecord(0, 1, 3, 0, 1, 1, 0, request.SerializeToString(), answer.SerializeToString()))
+
+    assert keys(shown) == keys(usual)
+    explained = {name for row in rows("operations.md", "Fields of a record") for name in re.findall(r"\w+", row[0])}
+    assert explained == set(usual) | {"shadowDecision", "unreadable"}
 
 
 def test_reasons_then_the_developers_page_lists_each() -> None:

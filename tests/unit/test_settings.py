@@ -8,6 +8,7 @@ import pytest
 from sidecar.model.errors import SettingsError
 from sidecar.settings import SETTINGS, Settings, default_state_dir, load_settings, settings_page
 from sidecar.transports.addresses import TcpAddress, UnixAddress
+from sidecar.transports.data_listener import DataLimits
 
 ROOT = Path(__file__).parents[2]
 HOME = {"HOME": "/home/ada"}
@@ -18,7 +19,14 @@ def load(flags: dict[str, Any] | None = None, environment: dict[str, str] | None
 
 
 def test_table_when_compared_then_it_names_every_field() -> None:
-    assert {setting.name for setting in SETTINGS} - {"config"} == {field.name for field in fields(Settings)}
+    folded = {
+        "config",
+        "allow_remote_data",
+        *(setting.name for setting in SETTINGS if setting.name.startswith("data_")),
+    }
+    assert {setting.name for setting in SETTINGS} - folded == {field.name for field in fields(Settings)} - {
+        "data_limits"
+    }
 
 
 def test_settings_when_nothing_is_stated_then_the_defaults_count() -> None:
@@ -27,7 +35,9 @@ def test_settings_when_nothing_is_stated_then_the_defaults_count() -> None:
     assert settings.snapshot == Path("policies")
     assert settings.management == (TcpAddress("127.0.0.1", 9192),)
     assert settings.http == TcpAddress("127.0.0.1", 9193)
-    assert settings.authorize_socket is None
+    assert settings.data == (TcpAddress("127.0.0.1", 9191),)
+    assert settings.workers == 1
+    assert settings.data_limits == DataLimits()
     assert settings.tls_cert is None
     assert (settings.watch_interval, settings.watch_settle) == (1.0, 0.5)
     assert (settings.log_level, settings.log_format) == ("info", "auto")
@@ -54,6 +64,33 @@ def test_lists_when_stated_in_a_variable_then_commas_part_them() -> None:
     assert settings.management == (TcpAddress("127.0.0.1", 1), UnixAddress(Path("/run/a.sock")))
 
 
+def test_data_when_it_is_off_or_remote_on_purpose_then_that_counts() -> None:
+    assert load({"data": ["off"]}).data == ()
+    assert load({"data": ["0.0.0.0:1"], "allow_remote_data": True}).data == (TcpAddress("0.0.0.0", 1),)
+    assert load({"data": ["0.0.0.0:1"]}, {"IAM_SIDECAR_ALLOW_REMOTE_DATA": "yes"}).data == (TcpAddress("0.0.0.0", 1),)
+
+
+@pytest.mark.parametrize(("text", "is_allowed"), [("true", True), ("yes", True), ("false", False), ("no", False)])
+def test_switch_when_stated_in_the_file_then_either_spelling_counts(
+    tmp_path: Path, text: str, is_allowed: bool
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"allow_remote_data: {text}\ndata: [0.0.0.0:1]\n")
+
+    if is_allowed:
+        assert load({"config": str(config)}).data == (TcpAddress("0.0.0.0", 1),)
+    else:
+        with pytest.raises(SettingsError, match="would answer whoever can reach it"):
+            load({"config": str(config)})
+
+
+def test_limits_when_stated_then_they_reach_the_core_in_its_own_units() -> None:
+    limits = load({"data_idle_timeout": "1.5", "data_max_streams": "7"}).data_limits.for_core()
+
+    assert limits["idle"] == 1_500_000_000
+    assert limits["streams"] == 7
+
+
 def test_http_when_it_is_off_then_there_is_none() -> None:
     assert load({"http": "off"}).http is None
     assert load({"http": "0.0.0.0:9193"}).http == TcpAddress("0.0.0.0", 9193)
@@ -66,7 +103,16 @@ def test_http_when_it_is_off_then_there_is_none() -> None:
         ({"management": ["0.0.0.0:1"]}, "would send the token in the clear"),
         ({"management": ["nonsense"]}, "is no address"),
         ({"http": "unix:/a"}, "is no HOST:PORT"),
-        ({"authorize_socket": "127.0.0.1:1"}, "is no Unix socket"),
+        ({"data": ["0.0.0.0:1"]}, "would answer whoever can reach it"),
+        ({"data": ["[2001:db8::1]:1"]}, "would answer whoever can reach it"),
+        ({"data": ["127.0.0.1:1", "off"]}, "is no address"),
+        ({"data": ["127.0.0.1:1"] * 17}, "has 17 addresses"),
+        ({"allow_remote_data": "perhaps"}, "is unknown"),
+        ({"workers": "0"}, "is not between 1 and 64"),
+        ({"workers": "many"}, "is no whole number"),
+        ({"workers": "9" * 20}, "is no whole number"),
+        ({"data_max_streams": "0"}, "is not between"),
+        ({"data_idle_timeout": "0"}, "is not between"),
         ({"tls_cert": "a"}, "both a certificate and its key"),
         ({"tls_key": "a"}, "both a certificate and its key"),
         ({"tls_client_ca": "a"}, "client certificates need TLS"),

@@ -161,7 +161,7 @@ def test_batch_when_empty_or_too_long_then_it_is_refused() -> None:
     assert _batch_refused(b"").field == "requests"
     assert _batch_refused(b"\x10\x01").field == "requests"
     assert _batch_refused(_batch(*[request()] * (MAX_BATCH_REQUESTS + 1))).field == "requests"
-    assert _batch_refused(b"\x0a\x00" * (MAX_BATCH_REQUESTS + 1)).field.startswith("requests[0].")
+    assert _batch_refused(b"\x0a\x00" * (MAX_BATCH_REQUESTS + 1)).field == "requests"
 
 
 def test_batch_when_at_its_limit_of_bytes_then_answered_and_beyond_then_refused() -> None:
