@@ -28,7 +28,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sidecar.model.listener import ListenerLimit
+from sidecar.model.listener import CloseReason, ListenerLimit
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from sidecar.wire.sidecar.v1 import authorization_pb2_grpc as pb_grpc
 from tests.bench import bench_core
@@ -54,6 +54,8 @@ _MOST_BATCH_BYTES = 1024 * 1024
 #: What memory may be more at the end than after the warm-up, and descriptors.
 MEMORY_MIB, MEMORY_SHARE, DESCRIPTORS = 4.0, 0.05, 2
 _PATIENCE = 30.0
+#: Short enough that clients who stall run into each.
+_TIMEOUTS = tuple(word for name in ("handshake", "request", "write") for word in (f"--data-{name}-timeout", "3"))
 #: Seconds for which the descriptors have to be the same, until the process is looked at, and the longest wait for it.
 _SETTLED, _SETTLED_WITHIN = 1.0, 20.0
 
@@ -343,7 +345,7 @@ def soaked(scope: Scope) -> Iterator[tuple[Sidecar, list[str], Inputs, Swapper]]
         second_image(given, images[1])
         place = scratch / "image"
         os.link(images[0], place)
-        arguments = (*data_arguments(scratch), "--watch-interval", "0", "--log-level", "error")
+        arguments = (*data_arguments(scratch), *_TIMEOUTS, "--watch-interval", "0", "--log-level", "error")
         with serving(place, scratch / "state", *arguments) as sidecar:
             yield sidecar, sidecar.addresses("data"), given, Swapper(sidecar, place, images)
 
@@ -364,7 +366,8 @@ def soak(scope: Scope, *, tell: Tell = lambda text: None) -> Json:
             "rss_mib": max(warm.rss_mib, seen.rss_mib),
             "descriptors": max(warm.descriptors, seen.descriptors),
         }
-        figures["limit_hits"] = limit_hits(sidecar)
+        figures["limit_hits"] = counted_by(sidecar, "sidecar_data_limit_hits_total", "limit", ListenerLimit)
+        figures["closed"] = counted_by(sidecar, "sidecar_data_connections_closed_total", "reason", CloseReason)
         tell("ending under load")
         figures["drain"] = drain(sidecar, addresses, given.source.parent / "requests")
         figures["logged_errors"] = [event for event in sidecar.events if event.get("level") == "error"][:10]
@@ -381,9 +384,12 @@ def soak(scope: Scope, *, tell: Tell = lambda text: None) -> Json:
     return figures
 
 
-def limit_hits(sidecar: Sidecar) -> Json:
-    """Return how often each limit of the listener was reached."""
-    return {limit.word: samples(sidecar, "sidecar_data_limit_hits_total", limit=limit.word) for limit in ListenerLimit}
+def counted_by(
+    sidecar: Sidecar, name: str, label: str, words: type[ListenerLimit] | type[CloseReason]
+) -> dict[str, int]:
+    """Return what the sidecar has counted under *name*, by the words of a label; zeros are left out."""
+    found = {word.word: int(samples(sidecar, name, **{label: word.word})) for word in words}
+    return {word: count for word, count in found.items() if count}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

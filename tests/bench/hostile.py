@@ -23,8 +23,8 @@ _INITIAL_WINDOW_SIZE = 4
 
 #: Longest that one of them waits for a listener that does not read, in seconds.
 _PATIENCE = 2.0
-#: Longest time for which one does nothing at all.
-_STALL = 1.5
+#: Longest time for which one does nothing at all: longer than the soak lets a listener wait.
+_STALL = 5.0
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
