@@ -34,6 +34,7 @@ from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.conformance.cases import FEDERATED_ARN, OTHER_ACCOUNT, SESSION_ARN, USER_ARN, build_snapshot
 from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
+from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.oracle import decide
 
 HERE = Path(__file__).parent
@@ -976,4 +977,5 @@ TARGETS = (
         max_bytes=1 << 14,
     ),
     *DECISION_LOG_TARGETS,
+    *LISTENER_TARGETS,
 )
