@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from sidecar import core
 from sidecar.compile.image import write_image
@@ -128,12 +128,19 @@ class BrokenPromiseError(Exception):
 class Session:
     """One connection of the data listener, the peer on its other side, and the rules that both are held to."""
 
-    def __init__(self, *, decides: bool = True, tight: bool = False, ring_bytes: int = 0, must_record: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Mapping[str, int] = LIMITS,
+        decides: bool = True,
+        ring_bytes: int = 0,
+        must_record: bool = False,
+    ) -> None:
         self.image = image() if decides else None
         self.may_refuse_record = bool(ring_bytes) and must_record
         self.probe = ConnectionProbe(
             self.image,
-            limits=TIGHT_LIMITS if tight else LIMITS,
+            limits=limits,
             seconds=NOW,
             ring_bytes=ring_bytes,
             must_record=must_record,
@@ -142,6 +149,7 @@ class Session:
         self.received = bytearray()
         self.is_over = False
         self._keeps_log = bool(ring_bytes)
+        self._sent = bytearray()
 
     def receive(self, data: bytes, piece: int = 1 << 16) -> None:
         """Give bytes of the peer to the listener, and take what it sends, as a socket would."""
@@ -153,14 +161,24 @@ class Session:
             self.probe.receive(part)
             self.send()
 
-    def send(self) -> bytes:
-        """Take everything that there is to send."""
-        sent = self.probe.send()
+    def send_some(self, frames: int) -> None:
+        """Take *frames* of what there is to send, and no more."""
+        sent = self.probe.send(frames)
+        self._sent += sent
         self.reader.feed(sent)
+
+    def send(self) -> None:
+        """Take what there is to send."""
+        self.send_some(1 << 31)
         if self.probe.is_done():
             self.is_over = True
             if not self.reader.is_between_frames:
                 raise BrokenPromiseError("the last frame is cut off")
+
+    def taken(self) -> bytes:
+        """Give what was sent since this was last asked."""
+        sent = bytes(self._sent)
+        self._sent.clear()
         return sent
 
     def wait(self, nanoseconds: int) -> None:
@@ -270,7 +288,10 @@ def _connection_seeds() -> list[bytes]:
 def _run_connection(data: bytes) -> str:
     tight, decides, small, must_record = (len(data) >> bit & 1 for bit in range(4))
     session = Session(
-        decides=not decides, tight=bool(tight), ring_bytes=SMALL_RING * small, must_record=bool(must_record)
+        limits=TIGHT_LIMITS if tight else LIMITS,
+        decides=not decides,
+        ring_bytes=SMALL_RING * small,
+        must_record=bool(must_record),
     )
     session.send()
     session.receive(data, piece=(1 << 16, 1000, 9, 1)[len(data) >> 4 & 3] if len(data) < 4096 else 1 << 16)
@@ -303,7 +324,7 @@ _EXTRA_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"connection", b"close"),
     (b"", b""),
     (b"long", b"x" * 900),
-    (b"longer", b"x" * 9000),
+    (b"longer", b"x" * 8192),
     (b"\r\n", b"\r\n"),
 )
 _BROKEN_BLOCKS = (
@@ -461,8 +482,8 @@ class _Frames:
 def _run_frames(script: bytes) -> str:
     choice = script[0] if script else 0
     session = Session(
+        limits=TIGHT_LIMITS if choice & 2 else LIMITS,
         decides=not choice & 1,
-        tight=bool(choice & 2),
         ring_bytes=SMALL_RING if choice & 4 else 0,
         must_record=bool(choice & 8),
     )
@@ -480,7 +501,7 @@ def _run_frames(script: bytes) -> str:
             case "hold":
                 # The socket takes a few frames and no more, so nothing is read either; time goes on.
                 session.probe.tick()
-                session.reader.feed(session.probe.send(number))
+                session.send_some(number)
                 session.probe.advance(number * SECOND)
                 session.probe.tick()
                 session.send()
@@ -494,7 +515,9 @@ def _run_frames(script: bytes) -> str:
     return session.end()
 
 
-def _script_seeds(first: int, width: int) -> Callable[[], list[bytes]]:
+def script_seeds(first: int, width: int) -> Callable[[], list[bytes]]:
+    """Give scripts of steps of *width* bytes to start from."""
+
     def seeds() -> list[bytes]:
         chance = random.Random(first)
         return [bytes([number, *chance.randbytes(width * (3 + number))]) for number in range(24)]
@@ -524,7 +547,7 @@ LISTENER_TARGETS = (
     Target(
         name="frames",
         about="frames to the data listener, right and wrong, with the clock moving between them",
-        seeds=_script_seeds(1, 3),
+        seeds=script_seeds(1, 3),
         run=_run_frames,
         max_bytes=241,
     ),
