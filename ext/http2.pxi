@@ -45,7 +45,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     ctypedef struct nghttp2_settings_entry:
         int32_t settings_id
         uint32_t value
-    int NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS, NGHTTP2_PING, NGHTTP2_CONTINUATION
+    int NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS, NGHTTP2_PING, NGHTTP2_CONTINUATION, NGHTTP2_GOAWAY
     int NGHTTP2_FLAG_NONE, NGHTTP2_FLAG_END_STREAM, NGHTTP2_FLAG_ACK
     int NGHTTP2_HCAT_REQUEST
     int NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM, NGHTTP2_ENHANCE_YOUR_CALM
@@ -210,6 +210,7 @@ cdef struct Connection:
     uint32_t continuations    # of the header block under way
     uint32_t ping_strikes
     bint has_settings         # the preface is complete
+    bint has_peer_left        # it has said goodbye
     bint is_ending            # a limit was passed or a rule broken: goodbye is on its way
     bint is_draining
     bint has_said_goodbye     # with the last stream that will be answered
@@ -837,6 +838,8 @@ cdef int h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void 
             connection_end(connection, CLOSE_RESETS_RECEIVED, LIMIT_RESETS_RECEIVED, b"too_many_resets")
     elif frame.hd.type == NGHTTP2_SETTINGS:
         connection.has_settings = True
+    elif frame.hd.type == NGHTTP2_GOAWAY:
+        connection.has_peer_left = True
     elif frame.hd.type == NGHTTP2_PING:
         if frame.hd.flags & NGHTTP2_FLAG_ACK:
             if connection.is_draining and memcmp(frame.ping.opaque_data, b"goodbye.", 8) == 0:
@@ -989,9 +992,9 @@ cdef bint connection_is_done(Connection *connection) noexcept nogil:
         return True
     if nghttp2_session_want_read(connection.session) or nghttp2_session_want_write(connection.session):
         return False
-    # Either side has said goodbye. The library did if a rule was broken.
+    # Somebody has said goodbye: we, the peer, or the library because a rule was broken.
     if not connection.is_draining:
-        connection.reason = CLOSE_PROTOCOL_ERROR if connection.has_settings else CLOSE_HANDSHAKE
+        connection.reason = CLOSE_PEER if connection.has_peer_left else CLOSE_PROTOCOL_ERROR
     return True
 
 

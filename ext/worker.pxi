@@ -114,7 +114,7 @@ cdef struct Worker:
     int epoll                 # owned
     int bell                  # owned; an eventfd: the mailbox, the inbox or an order is to be looked at
     Socket *first
-    uint64_t next_tick
+    uint64_t ticked           # when times were last looked at
     const ImageView *image    # what it decides by; held by Python until `taken` says otherwise
     uint8_t *input            # owned
     uint8_t *output           # owned
@@ -435,6 +435,11 @@ cdef void worker_look_around(Worker *worker) noexcept nogil:
         atomic_put(&worker.inbox_tail, tail)
 
 
+cdef inline int worker_pause(const Worker *worker) noexcept nogil:
+    # Milliseconds until times are looked at again.
+    return TICK_PARKED_MS if worker.http2.parked else TICK_BUSY_MS if worker.http2.streams else TICK_IDLE_MS
+
+
 cdef void worker_tick(Worker *worker) noexcept nogil:
     cdef Socket *socket = worker.first
     cdef Socket *after
@@ -453,13 +458,11 @@ cdef void *worker_run(void *argument) noexcept nogil:
     cdef Http2 *http2 = &worker.http2
     cdef Ring *ring = &worker.desk.ring
     cdef epoll_event events[EVENTS_MOST]
-    cdef uint64_t pause
     cdef int timeout
     cdef int count
     cdef int i
     while True:
-        pause = TICK_PARKED_MS if http2.parked else TICK_BUSY_MS if http2.streams else TICK_IDLE_MS
-        timeout = -1 if worker.first == NULL else <int>pause
+        timeout = -1 if worker.first == NULL else worker_pause(worker)
         count = epoll_wait(worker.epoll, events, EVENTS_MOST, timeout)
         http2.now = clock_monotonic()
         for i in range(count):
@@ -471,9 +474,9 @@ cdef void *worker_run(void *argument) noexcept nogil:
                 worker_look_around(worker)
                 break
             socket_serve(worker, <Socket *>events[i].data.ptr, events[i].events)
-        if http2.now >= worker.next_tick:
+        if http2.now - worker.ticked >= <uint64_t>worker_pause(worker) * 1000000:
             worker_tick(worker)
-            worker.next_tick = http2.now + pause * 1000000
+            worker.ticked = http2.now
         if ring.data != NULL and ring.head - atomic_get(&ring.tail) >= ring.size // RING_WAKE_SHARE:
             if atomic_get(&ring.bell):
                 atomic_put(&ring.bell, 0)
