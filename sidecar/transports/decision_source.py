@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sidecar.core._core import Telemetry
 
 
+#: Milliseconds that records gather before they are read.
+_GATHER_MS = 20
+
+
 class RecordingListener(Protocol):
     """A data listener that keeps records."""
 
@@ -48,15 +52,25 @@ class CoreRecords:
         self._listener = listener
 
     def read_records(self, timeout_ms: int) -> bytes:
-        """Return records that have not been read yet; none if there were none for *timeout_ms* milliseconds."""
+        """
+        Return records that have not been read yet; none if there were none for *timeout_ms* milliseconds.
+
+        Records are let gather for a moment, so that a steady trickle of them is not read one by one; a ring that fills
+        up ends that moment.
+        """
+        gathering = min(timeout_ms, _GATHER_MS)
+        self._wait(gathering)
         block = self._read()
-        if block or not timeout_ms:
-            return block
+        if not block and timeout_ms > gathering:
+            self._wait(timeout_ms - gathering)
+            block = self._read()
+        return block
+
+    def _wait(self, milliseconds: int) -> None:
         if self._listener is not None:
-            self._listener.wait_for_records(timeout_ms)
-        else:
-            time.sleep(timeout_ms / 1000)
-        return self._read()
+            self._listener.wait_for_records(milliseconds)
+        elif milliseconds:
+            time.sleep(milliseconds / 1000)
 
     def statistics(self) -> Mapping[str, int]:
         """Return how many records were ``offered``, ``sampled_out`` and ``dropped`` in the rings."""
