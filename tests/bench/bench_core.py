@@ -34,7 +34,7 @@ from tests.bench import instructions
 from tests.bench.inputs import KEPT, ROOT, Inputs, inputs, joined, mix_of
 from tests.bench.machine import huge_memory_kib, is_quiet, machine, one_processor, processor_ticks, resident_mib
 from tests.bench.workload import NOW
-from tests.e2e.sidecar_process import serving
+from tests.e2e.sidecar_process import Sidecar, serving
 
 Json = dict[str, Any]
 
@@ -308,8 +308,13 @@ def section_sizes(path: Path) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def measure_process(given: Inputs, scope: Scope) -> Json:
-    """Run a real sidecar on the source, reload it three times, and look at it when it has nothing to do."""
+def measure_process(given: Inputs, scope: Scope, *, use: Callable[[Sidecar], None] = lambda sidecar: None) -> Json:
+    """
+    Run a real sidecar on the source, reload it three times, and look at it when it has nothing to do.
+
+    Args:
+        use: Makes use of the sidecar, before the first reload and after each.
+    """
     with scratch_directory(scope.kept) as scratch:
         source = scratch / "source"
         shutil.copytree(given.source, source)
@@ -317,6 +322,7 @@ def measure_process(given: Inputs, scope: Scope) -> Json:
         with serving(source, scratch / "state", "--watch-interval", "0") as sidecar:
             pid = sidecar.process.pid
             first = resident_mib(pid)
+            use(sidecar)
             revisions = []
             for number in range(RELOADS):
                 _change(source, number)
@@ -324,6 +330,7 @@ def measure_process(given: Inputs, scope: Scope) -> Json:
                 if not response.applied:
                     raise ValueError(f"the reload failed: {sidecar.log[-2000:]}")
                 revisions.append(response.snapshot.revision)
+                use(sidecar)
             if len(set(revisions)) != RELOADS:
                 raise ValueError(f"a reload changed nothing: {revisions}")
             time.sleep(scope.idle_seconds)
@@ -537,11 +544,11 @@ def markdown(figures: Json) -> str:
     return "\n".join(lines) + "\n"
 
 
-def update_page(table: str, page: Path = PAGE) -> None:
-    """Put *table* between the marks of *page*."""
+def update_page(table: str, page: Path = PAGE, marks: tuple[str, str] = (BEGIN, END)) -> None:
+    """Put *table* between the *marks* of *page*."""
     text = page.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
         raise ValueError(f"{page.name} has not the marks that the figures stand between")
     page.write_text(f"{before}{begin}\n\n{table}\n{end}{after}")
