@@ -8,6 +8,8 @@ Switches of the environment, each with build folders of its own:
     Bounds checks, line tracing, an annotated listing in ``build/cython-debug/``, no optimisation.
 ``SIDECAR_SANITIZE=1``
     Address and undefined-behaviour sanitizers; the first finding ends the process.
+``SIDECAR_SANITIZE=thread``
+    The thread sanitizer.
 """
 
 import os
@@ -32,12 +34,23 @@ FLAGS = {
         "-fsanitize=address,undefined",
         "-fno-sanitize-recover=all",
     ],
+    "sanitize-thread": [
+        "-O1",
+        "-g3",
+        "-fno-strict-aliasing",
+        "-fno-omit-frame-pointer",
+        "-U_FORTIFY_SOURCE",
+        "-fsanitize=thread",
+    ],
 }
 
 
 def variant() -> str:
     """Give the name of the build that the environment asks for."""
-    if os.environ.get("SIDECAR_SANITIZE", "0") not in ("", "0"):
+    sanitize = os.environ.get("SIDECAR_SANITIZE", "0")
+    if sanitize == "thread":
+        return "sanitize-thread"
+    if sanitize not in ("", "0"):
         return "sanitize"
     if os.environ.get("SIDECAR_DEBUG", "0") not in ("", "0"):
         return "debug"
@@ -73,7 +86,7 @@ def core(build: str) -> Extension:
         define_macros=nghttp2_macros(),
         libraries=["nghttp2"],
         extra_compile_args=FLAGS[build],
-        extra_link_args=["-fsanitize=address,undefined"] if build == "sanitize" else [],
+        extra_link_args=[flag for flag in FLAGS[build] if flag.startswith("-fsanitize=")],
     )
 
 

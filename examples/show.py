@@ -311,27 +311,48 @@ def ask(address: str, token: str, questions: Sequence[Question], style: Style, o
     return failures
 
 
+def ask_plainly(address: str, questions: Sequence[Question]) -> int:
+    """
+    Ask the data listener, as a service would, whatever needs no "as if"; gives how many answers were as expected.
+
+    Raises:
+        ExampleError: The sidecar does not answer.
+    """
+    right = 0
+    with grpc.insecure_channel(address) as channel:
+        service = rpc.AuthorizationServiceStub(channel)
+        for question in questions:
+            try:
+                answer = service.Authorize(question.request.request, timeout=PATIENCE_SECONDS)
+            except grpc.RpcError as error:
+                raise ExampleError(f"{question.story}: {error.code().name.lower()}: {error.details()}") from error
+            right += decision_of(answer) == question.want["decision"]
+    return right
+
+
 @contextmanager
 def serving(
-    source: Path, state: Path, management: str, http: str, log_level: str
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    source: Path, state: Path, data: str, management: str, http: str, log_level: str
+) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """
-    Run ``iam-sidecar serve`` on *source*; gives the process and its management address, and ends it at last.
+    Run ``iam-sidecar serve`` on *source*; gives the process, and where services and administrators ask.
+
+    It is ended at last.
 
     Raises:
         ExampleError: It ended before it was up.
     """
     command = [sys.executable, "-m", "sidecar", "serve", "--snapshot", str(source), "--state-dir", str(state)]
-    command += ["--management", management, "--http", http]
+    command += ["--data", data, "--management", management, "--http", http]
     command += ["--log-level", log_level]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         # The first line on its standard output says that every listener is up.
         line = process.stdout.readline() if process.stdout else ""
-        found = re.search(r"\bmanagement ([^\s,]+)", line)
+        found = re.search(r"\bdata ([^\s,]+), management ([^\s,]+)", line)
         if not found:
             raise ExampleError("the sidecar did not start")
-        yield process, found[1]
+        yield process, found[1], found[2]
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -363,19 +384,28 @@ def _show(address: str, token_file: Path, questions: Sequence[Question], style: 
     return failures
 
 
+def _show_plainly(address: str, questions: Sequence[Question]) -> int:
+    plain = [question for question in questions if not question.request.override]
+    right = ask_plainly(address, plain)
+    print(f"Asked as a service asks, on the data listener: {right} of {len(plain)} answers are as expected.")
+    return len(plain) - right
+
+
 def _serve_and_show(arguments: argparse.Namespace, questions: Sequence[Question], style: Style) -> int:
     if arguments.once:
         with tempfile.TemporaryDirectory() as directory:
             state = Path(directory) / "state"
-            with serving(arguments.snapshot, state, "127.0.0.1:0", "127.0.0.1:0", "warning") as (_, address):
-                return _show(address, state / "admin.token", questions, style)
+            anywhere = "127.0.0.1:0"
+            with serving(arguments.snapshot, state, anywhere, anywhere, anywhere, "warning") as (_, data, address):
+                return _show(address, state / "admin.token", questions, style) + _show_plainly(data, questions)
     state = arguments.state_dir
-    with serving(arguments.snapshot, state, arguments.management, arguments.http, "info") as (process, address):
-        failures = _show(address, state / "admin.token", questions, style)
+    listeners = (arguments.data, arguments.management, arguments.http)
+    with serving(arguments.snapshot, state, *listeners, "info") as (process, data, address):
+        failures = _show(address, state / "admin.token", questions, style) + _show_plainly(data, questions)
         if failures:
             return failures
         token = os.path.relpath(state / "admin.token")
-        print(f"\nServing on {address}. Ctrl-C ends it. Try:")
+        print(f"\nServing services on {data} and administrators on {address}. Ctrl-C ends it. Try:")
         print("  .venv/bin/iam-sidecar explain --principal arn:aws:iam::111122223333:user/support/alice \\")
         print("      --action orders:Get --resource arn:aws:orders:eu-central-1:111122223333:order/4711 \\")
         print(f"      --address {address} --token-file {token}", flush=True)
@@ -392,7 +422,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--snapshot", type=Path, default=HERE / "acme", help="what the sidecar is started on")
     parser.add_argument("--decisions", type=Path, default=HERE / "decisions.yaml", help="the questions")
     parser.add_argument("--state-dir", type=Path, default=STATE, help="where that sidecar keeps its token")
-    parser.add_argument("--management", default="127.0.0.1:9192", help="where it listens")
+    parser.add_argument("--data", default="127.0.0.1:9191", help="where it listens for services")
+    parser.add_argument("--management", default="127.0.0.1:9192", help="where it listens for administrators")
     parser.add_argument("--http", default="127.0.0.1:9193", help="where its metrics are")
     parser.add_argument("--address", help="management address of a sidecar that runs already")
     parser.add_argument("--token-file", type=Path, help="the administrator's token of that sidecar")

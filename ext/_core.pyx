@@ -27,4 +27,5 @@ include "face.pxi"        # what Python sees of deciding
 include "http2.pxi"       # HTTP/2 and gRPC: connections, streams and calls, without sockets
 include "worker.pxi"      # threads, sockets, and snapshots on their way to them
 include "server.pxi"      # what Python sees of the data listener
+include "probe.pxi"       # one connection without its socket, for tests
 include "measure.pxi"     # timing the above from inside

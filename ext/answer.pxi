@@ -130,6 +130,7 @@ cdef inline void reply_clear(Reply *reply) noexcept nogil:
     reply.answer_len = 0
     reply.answer_owned = False
     reply.waits = False
+    memset(&reply.staging, 0, sizeof(Staging))
     reply.field_len = 0
     reply.text_len = 0
 

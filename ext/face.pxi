@@ -36,7 +36,7 @@ cdef class Recorder:
     """
     Counts and records the decisions that are asked for through Python.
 
-    Thread-safety: locked.
+    Thread-safety: locked; ``read_records`` belongs to one thread.
     """
 
     cdef Desk *desk
@@ -118,6 +118,8 @@ cdef object histogram_dict(const Histogram *histogram):
 
 cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring):
     cdef uint32_t i, j, k
+    # Before the head, which is never behind it.
+    cdef uint64_t tail = atomic_get(&ring.tail)
     return {
         "decisions": {
             (i, j, k): atomic_peek(&telemetry.decisions[i][j][k])
@@ -141,7 +143,7 @@ cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring):
         "offered": atomic_peek(&ring.offered),
         "sampled_out": atomic_peek(&ring.sampled_out),
         "dropped": atomic_peek(&ring.dropped),
-        "waiting_bytes": atomic_get(&ring.head) - atomic_get(&ring.tail),
+        "waiting_bytes": atomic_get(&ring.head) - tail,
     }
 
 
@@ -188,7 +190,10 @@ cdef uint64_t wait_for_place(Recorder recorder, bint batch, Reply *reply) noexce
     while not staging_commit(recorder.desk, &reply.staging):
         if clock_monotonic() >= latest:
             return staging_refuse(recorder.desk, &reply.staging, batch, reply.answer + FRAMING)
+        # Others may decide meanwhile: what waits is in the reply.
+        pthread_mutex_unlock(&recorder.lock)
         usleep(1000)
+        pthread_mutex_lock(&recorder.lock)
     return reply.answer_len
 
 

@@ -574,6 +574,8 @@ cdef void stream_answer(Connection *connection, Stream *stream) noexcept nogil:
     else:
         stream.answer = <uint8_t *>malloc(size)
         if stream.answer == NULL:
+            stream.answer_len = 0
+            staging_clear(&reply.staging)
             stream_fail(connection, stream, RPC_RESOURCE_EXHAUSTED, b"there is no memory for the answer")
             return
         memcpy(stream.answer + FRAMING, reply.answer + FRAMING, reply.answer_len)

@@ -15,7 +15,8 @@ cdef class DataServer:
     """
     A gRPC server on sockets that are bound already, answering in threads of its own that never take the GIL.
 
-    Thread-safety: methods may be called from any thread; ``start``, ``drain`` and ``close`` once each, in this order.
+    Thread-safety: ``start``, ``drain`` and ``close`` are called once each, in this order, by one thread; ``wait_for_records``
+    and ``read_records`` by one thread, which may be another; all else by any.
     """
 
     cdef Server *server

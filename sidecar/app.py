@@ -6,6 +6,7 @@ The wiring of everything: the only place that turns settings into objects.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from prometheus_client import disable_created_metrics
@@ -24,14 +26,22 @@ from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
 from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
+from sidecar.services.decision_log import DecisionLog
+from sidecar.services.decision_log_settings import DecisionLogSettings
 from sidecar.services.log import Log
 from sidecar.services.metrics import PrometheusMetrics
+from sidecar.services.raw_records import RecordSource
+from sidecar.services.record_masks import Masker, load_mask_key
+from sidecar.services.record_sink import FileSink, OutputSink, RecordSink
 from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
+from sidecar.services.spill import SPILL_FOLDER, Spill
 from sidecar.services.watching import SourceWatcher
 from sidecar.settings import Settings
 from sidecar.transports.certificates import TlsFiles
-from sidecar.transports.data_listener import DataListener
+from sidecar.transports.data_listener import DataListener, Recording
+from sidecar.transports.decision_records import RecordRenderer
+from sidecar.transports.decision_source import CoreRecords
 from sidecar.transports.grpc_server import GrpcListener
 from sidecar.transports.grpc_services import management_methods
 from sidecar.transports.http_server import HttpListener, build_application
@@ -62,6 +72,8 @@ def configure_logging(level: str, style: str) -> Log:
     return log
 
 
+#: Seconds that writing the last decision records may take, however short calls are to be waited for.
+_LEAST_LOG_SECONDS = 2.0
 #: What the first load sends to the main thread; no signal has this number.
 _LOADED = 0
 
@@ -118,12 +130,24 @@ class Application:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         recorder = Recorder()
         metrics = PrometheusMetrics(recorder)
+        recording = _recording(settings.decision_log)
+        if recording is not None:
+            recorder.keep_log(**dataclasses.asdict(recording))
         self._data: DataListener | None = None
         if settings.data:
             self._data = DataListener(
-                addresses=settings.data, workers=settings.workers, limits=settings.data_limits, log=log
+                addresses=settings.data,
+                workers=settings.workers,
+                limits=settings.data_limits,
+                recording=recording,
+                log=log,
             )
             metrics.telemetry.watch(self._data)
+        self._decision_log: DecisionLog | None = None
+        if settings.decision_log is not None:
+            source = CoreRecords(recorder=recorder, listener=self._data)
+            self._decision_log = _build_decision_log(settings.decision_log, settings.state_dir, source, log)
+            metrics.decision_log.watch(self._decision_log.statistics)
         self._compiler = ChildCompiler(scratch_dir=settings.state_dir, timeout=settings.compile_timeout, log=log)
         self._snapshots = SnapshotStore(
             source=settings.snapshot,
@@ -175,6 +199,8 @@ class Application:
             self._outbox.close()
 
     def _run(self) -> None:
+        if self._decision_log is not None:
+            self._decision_log.start()
         # Unix sockets come into being under a mask of the whole process, so they come first.
         addresses = [f"data {address}" for address in self._data.start()] if self._data is not None else []
         addresses += [f"management {address}" for address in self._management.start()]
@@ -240,6 +266,9 @@ class Application:
         if self._data is not None:
             self._data.stop(self._settings.drain_timeout)
         self._management.stop(self._settings.drain_timeout)
+        if self._decision_log is not None:
+            # Nobody decides any more.
+            self._decision_log.stop(max(self._settings.drain_timeout, _LEAST_LOG_SECONDS))
         if self._http is not None:
             self._http.stop()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
@@ -264,6 +293,35 @@ def serve(settings: Settings) -> None:
 
     threading.excepthook = log_thread_fault
     Application(settings, log=log, announce=announce).run()
+
+
+def _recording(settings: DecisionLogSettings | None) -> Recording | None:
+    """Return what the core is to record."""
+    if settings is None:
+        return None
+    return Recording(
+        ring_bytes=settings.buffer_bytes,
+        allows=settings.allows,
+        denials=settings.denials,
+        must_record=settings.is_required,
+    )
+
+
+def _build_decision_log(settings: DecisionLogSettings, state_dir: Path, source: RecordSource, log: Log) -> DecisionLog:
+    masker = None if settings.masks.is_empty else Masker(settings.masks, load_mask_key(state_dir))
+    sink: RecordSink = (
+        OutputSink()
+        if settings.file is None
+        else FileSink(settings.file, max_bytes=settings.file_bytes, kept=settings.files)
+    )
+    return DecisionLog(
+        source=source,
+        render=RecordRenderer(masker).render,
+        sink=sink,
+        spill=Spill(folder=state_dir / SPILL_FOLDER, max_bytes=settings.spill_bytes, log=log),
+        may_drop=not settings.is_required,
+        log=log,
+    )
 
 
 def _tls_files(settings: Settings) -> TlsFiles | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sidecar.compile.documents import DocumentError, DuplicateKeysDict, read_yaml
 from sidecar.model.errors import SettingsError
+from sidecar.services.decision_log_settings import DecisionLogSettings, parse_decision_log_settings
 from sidecar.transports.addresses import Address, TcpAddress, UnixAddress, parse_address
 from sidecar.transports.data_listener import DataLimits
 
@@ -136,6 +137,41 @@ SETTINGS = (
         "Shortest time between keepalive PINGs of a client of the data listener while it calls nothing.",
         "10",
     ),
+    Setting(
+        "decision_log",
+        "FILE",
+        "Write a record of every decision, one JSON object a line, to this file, to stdout, or off: nowhere.",
+        OFF,
+    ),
+    Setting(
+        "decision_log_mode",
+        "MODE",
+        "What happens where there is no room for a record: best-effort drops it and counts it; required denies.",
+        "best-effort",
+    ),
+    Setting("decision_log_allows", "SHARE", "Share of the allows that is recorded, from 0 to 1.", "1"),
+    Setting("decision_log_denials", "SHARE", "Share of the denials that is recorded, from 0 to 1.", "1"),
+    Setting(
+        "decision_log_mask",
+        "FIELD",
+        "Write a keyed hash in place of a field, such as userIdentity.arn or requestParameters.context.payments:*;"
+        " with remove: before it, leave it out; may be given several times.",
+        is_list=True,
+    ),
+    Setting("decision_log_file_bytes", "BYTES", "Size at which the file is put aside and a new one begun.", "64MiB"),
+    Setting("decision_log_files", "COUNT", "Files put aside that are kept.", "5"),
+    Setting(
+        "decision_log_spill_bytes",
+        "BYTES",
+        "Most records that wait on disk, in the state directory, while the log cannot be written; 0 for none.",
+        "256MiB",
+    ),
+    Setting(
+        "decision_log_buffer_bytes",
+        "BYTES",
+        "Memory of each worker for records that wait; rounded up to a power of two.",
+        "4MiB",
+    ),
     Setting("watch_interval", "SECONDS", "Time between two looks at the files of the source; 0 never looks.", "1"),
     Setting("watch_settle", "SECONDS", "Time without a change after which changed files are loaded.", "0.5"),
     Setting("compile_timeout", "SECONDS", "Longest time that compiling may take.", "300"),
@@ -157,6 +193,7 @@ class Settings:
     data_limits: DataLimits
     management: tuple[Address, ...]
     http: TcpAddress | None
+    decision_log: DecisionLogSettings | None
     tls_cert: Path | None
     tls_key: Path | None
     tls_client_ca: Path | None
@@ -270,6 +307,17 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         data_limits=_data_limits(stated),
         management=management,
         http=http_address,
+        decision_log=parse_decision_log_settings(
+            decision_log=_one(stated, "decision_log"),
+            mode=_one(stated, "decision_log_mode"),
+            allows=_one(stated, "decision_log_allows"),
+            denials=_one(stated, "decision_log_denials"),
+            mask=_many(stated, "decision_log_mask"),
+            file_bytes=_one(stated, "decision_log_file_bytes"),
+            files=_one(stated, "decision_log_files"),
+            spill_bytes=_one(stated, "decision_log_spill_bytes"),
+            buffer_bytes=_one(stated, "decision_log_buffer_bytes"),
+        ),
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,

@@ -19,6 +19,8 @@ OFF, STDOUT = "off", "stdout"
 BEST_EFFORT, REQUIRED = "best-effort", "required"
 
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+#: A ring with this much room takes the records of any batch: requests of 1 MiB, answers that repeat their principals.
+_LARGEST_BATCH = 4 * _MIB
 _UNITS = {"": 1, "KIB": _KIB, "MIB": _MIB, "GIB": _GIB}
 _BYTES = re.compile(r"([0-9]{1,18}) ?([A-Za-z]*)")
 _FRACTION = re.compile(r"[01](\.[0-9]{1,9})?")
@@ -39,7 +41,7 @@ class DecisionLogSettings:
         file_bytes: Size at which a file is put aside.
         files: Files put aside that are kept.
         spill_bytes: Most bytes that wait on disk; 0 for none.
-        buffer_bytes: Size of the ring of one worker.
+        buffer_bytes: Size of the ring of one worker, a power of two.
     """
 
     file: Path | None
@@ -82,8 +84,13 @@ def parse_decision_log_settings(
         file_bytes=parse_bytes("decision_log_file_bytes", file_bytes, least=_MIB, greatest=1024 * _GIB),
         files=parse_count("decision_log_files", files, least=1, greatest=1000),
         spill_bytes=_parse_spill_bytes(spill_bytes),
-        buffer_bytes=parse_bytes("decision_log_buffer_bytes", buffer_bytes, least=256 * _KIB, greatest=_GIB),
+        buffer_bytes=_parse_buffer_bytes(buffer_bytes),
     )
+    if settings.is_required and settings.buffer_bytes < _LARGEST_BATCH:
+        raise SettingsError(
+            f"`decision_log_buffer_bytes`: `{buffer_bytes}` has no room for the records of a large batch",
+            help=f"name {format_bytes(_LARGEST_BATCH)} or more, or set --decision-log-mode best-effort",
+        )
     if decision_log != OFF:
         return settings
     if settings.is_required:
@@ -179,6 +186,12 @@ def _parse_mode(text: str) -> bool:
             f"`decision_log_mode`: `{text}` is unknown", help=f"the choices are {BEST_EFFORT}, {REQUIRED}"
         )
     return text == REQUIRED
+
+
+def _parse_buffer_bytes(text: str) -> int:
+    value = parse_bytes("decision_log_buffer_bytes", text, least=256 * _KIB, greatest=_GIB)
+    # The ring of the core is a power of two; more than was asked for does no harm.
+    return 1 << (value - 1).bit_length()
 
 
 def _parse_spill_bytes(text: str) -> int:

@@ -14,7 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from sidecar import __version__
 from sidecar.core import Recorder
 from sidecar.model.decision import Reason
+from sidecar.model.errors import Severity
 from sidecar.model.reload import ReloadOutcome
+from sidecar.services.decision_log_metrics import DecisionLogCollector
 from sidecar.services.telemetry import TelemetryCollector
 
 #: Upper bounds in seconds for a reload: from a handful of documents to the largest organizations.
@@ -89,6 +91,8 @@ class PrometheusMetrics:
         build.info({"version": __version__})
         self.telemetry = TelemetryCollector(self._recorder)
         registry.register(self.telemetry)
+        self.decision_log = DecisionLogCollector()
+        registry.register(self.decision_log)
         self._reloads = Counter(
             "sidecar_policy_reloads_total", "Attempts to put a snapshot in place.", ("result",), registry=registry
         )
@@ -103,6 +107,8 @@ class PrometheusMetrics:
         self._problems = Gauge(
             "sidecar_policy_source_problems", "Problems that the last reload found.", ("severity",), registry=registry
         )
+        for severity in Severity:
+            self._problems.labels(severity.value)
         self._last_reload_successful = Gauge(
             "sidecar_policy_last_reload_successful",
             "1 if the last reload put its snapshot in place or found nothing new, else 0.",

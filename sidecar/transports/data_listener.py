@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -78,6 +79,24 @@ class DataLimits:
         return {name: limits[name] for name in LIMIT_NAMES}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """
+    What records of decisions are kept until they are read.
+
+    Attributes:
+        ring_bytes: Room of each worker, a power of two.
+        allows: The share of allows that is recorded, from 0 to 1.
+        denials: The same of denials.
+        must_record: Whether an answer leaves only if there is room for its record.
+    """
+
+    ring_bytes: int
+    allows: float
+    denials: float
+    must_record: bool
+
+
 class DataListener:
     """
     Serves ``Authorize``, ``BatchAuthorize`` and health on one or more addresses, without the GIL.
@@ -86,18 +105,26 @@ class DataListener:
     """
 
     def __init__(
-        self, *, addresses: Sequence[Address], workers: int, limits: DataLimits | None = None, log: Log | None = None
+        self,
+        *,
+        addresses: Sequence[Address],
+        workers: int,
+        limits: DataLimits | None = None,
+        recording: Recording | None = None,
+        log: Log | None = None,
     ) -> None:
         """
         Args:
             addresses: Where to listen. Whoever can connect is trusted, so they are loopback or Unix sockets.
             workers: Threads that answer.
             limits: How much peers may make it do and keep.
+            recording: What records of decisions it keeps; None for none.
             log: Where faults are told.
         """
         self._addresses = tuple(addresses)
         self._workers = workers
         self._limits = limits or DataLimits()
+        self._recording = recording
         self._log: Log = log or NullLog()
         self._bound: list[Address] = []
         self._server: DataServer | None = None
@@ -121,6 +148,8 @@ class DataListener:
             server = DataServer(
                 [listener.detach() for listener in sockets], workers=self._workers, limits=self._limits.for_core()
             )
+            if self._recording is not None:
+                server.keep_log(**dataclasses.asdict(self._recording))
             server.publish(self._image)
             server.start()
         except OSError as error:
@@ -151,6 +180,17 @@ class DataListener:
     def worker_cpu_seconds(self) -> list[float]:
         """Return the processor time that each worker has used."""
         return self._server.worker_cpu_seconds() if self._server is not None else []
+
+    def wait_for_records(self, milliseconds: int) -> None:
+        """Wait, without the GIL, until there are many records to read, or for *milliseconds*."""
+        if self._server is not None:
+            self._server.wait_for_records(milliseconds)
+        else:
+            time.sleep(milliseconds / 1000)
+
+    def read_records(self) -> bytes:
+        """Return records that have not been read yet, one behind the other; after ``stop`` too."""
+        return self._server.read_records() if self._server is not None else b""
 
     def stop(self, grace: float) -> None:
         """Take no more calls, tell peers to go, and let calls under way end within *grace* seconds."""

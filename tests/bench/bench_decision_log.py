@@ -81,7 +81,7 @@ def records() -> list[RawRecord]:
 
 
 def measure(total: int, *, masks: tuple[str, ...], to_file: bool) -> dict[str, float]:
-    """Take *total* records through a decision log; give seconds, records a second and bytes a line."""
+    """Take *total* records through a decision log; give seconds, records a second, bytes a raw record and a line."""
     made = records()
     block = b"".join(pack_record(made[number % len(made)]) for number in range(_BLOCK_RECORDS))
     renderer = RecordRenderer(Masker(parse_masks(masks), bytes(32)) if masks else None)
@@ -103,7 +103,12 @@ def measure(total: int, *, masks: tuple[str, ...], to_file: bool) -> dict[str, f
         if written != total:
             raise RuntimeError(f"{written} of {total} records were written")
         size = path.stat().st_size if to_file else 0
-    return {"seconds": seconds, "records_per_second": total / seconds, "line_bytes": size / total}
+    return {
+        "seconds": seconds,
+        "records_per_second": total / seconds,
+        "record_bytes": len(block) / _BLOCK_RECORDS,
+        "line_bytes": size / total,
+    }
 
 
 def main() -> None:
@@ -122,7 +127,9 @@ def main() -> None:
         print(f"{name}: {value}")
     for name, figure in figures.items():
         line = f", {figure['line_bytes']:.0f} bytes a line" if figure["line_bytes"] else ""
-        print(f"{name}: {figure['records_per_second']:.0f} records a second{line}")
+        print(
+            f"{name}: {figure['records_per_second']:.0f} records of {figure['record_bytes']:.0f} bytes a second{line}"
+        )
 
 
 if __name__ == "__main__":

@@ -111,6 +111,10 @@ class Sidecar:
         """What it has logged so far."""
         return "".join(self._log)
 
+    def next_line(self) -> str:
+        """Return the next line of its output, after that one."""
+        return self._lines.get(timeout=PATIENCE)
+
     @property
     def events(self) -> list[dict[str, Any]]:
         """The events that it has logged so far."""

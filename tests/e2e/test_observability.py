@@ -223,10 +223,7 @@ def test_query_when_asked_then_it_gives_data(watched: Prometheus, expression: st
 
 @pytest.mark.peer
 def test_alerts_when_all_is_well_then_none_fires(watched: Prometheus) -> None:
-    # Those two wrong calls are a larger share than is usual.
-    expected = {"IamSidecarCallsRefused"}
-
-    assert {sample["metric"]["alertname"] for sample in watched.query("ALERTS")} <= expected
+    assert watched.query('ALERTS{alertstate="firing"}') == []
 
 
 def test_dashboard_when_read_then_it_can_be_imported() -> None:

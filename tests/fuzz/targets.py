@@ -32,8 +32,10 @@ from sidecar.model.request import MAX_REQUEST_BYTES, AuthorizationRequest, Conte
 from sidecar.model.snapshot import Snapshot
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.conformance.cases import FEDERATED_ARN, OTHER_ACCOUNT, SESSION_ARN, USER_ARN, build_snapshot
+from tests.fuzz.call_target import CALL_TARGETS
 from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
+from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.oracle import decide
 
 HERE = Path(__file__).parent
@@ -976,4 +978,6 @@ TARGETS = (
         max_bytes=1 << 14,
     ),
     *DECISION_LOG_TARGETS,
+    *LISTENER_TARGETS,
+    *CALL_TARGETS,
 )

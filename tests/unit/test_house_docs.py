@@ -13,6 +13,8 @@ from sidecar.model import request as limits
 from sidecar.model.decision import Reason
 from sidecar.services.metrics import PrometheusMetrics
 from sidecar.services.raw_records import RawRecord
+from sidecar.transports.addresses import TcpAddress
+from sidecar.transports.data_listener import DataListener
 from sidecar.transports.decision_records import describe_record
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 
@@ -29,12 +31,16 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 
 def test_metrics_then_the_operations_page_describes_each_and_no_other() -> None:
-    registry = PrometheusMetrics().registry
+    metrics = PrometheusMetrics()
+    listener = DataListener(addresses=[TcpAddress("127.0.0.1", 0)], workers=1)
+    listener.start()
+    metrics.telemetry.watch(listener)
     exposed: dict[str, tuple[str, set[str]]] = {}
-    for metric in registry.collect():
+    for metric in metrics.registry.collect():
         name = {"counter": f"{metric.name}_total", "info": f"{metric.name}_info"}.get(metric.type, metric.name)
         labels = {label for sample in metric.samples for label in sample.labels} - {"le"}
         exposed[name] = (metric.type, labels)
+    listener.stop(0)
 
     described: dict[str, tuple[str, set[str]]] = {}
     for heading in ("Decisions", "Calls and connections", "Recording", "Policies", "Process"):

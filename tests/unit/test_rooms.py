@@ -55,6 +55,7 @@ MAY = {
     "http2": {"allocation", "network"},
     "worker": {"allocation", "network", "thread", "system"},
     "server": {"python", "allocation", "network", "thread", "system"},
+    "probe": {"python", "allocation", "network"},
     "measure": {"python", "allocation", "clock", "system"},
 }
 

@@ -50,7 +50,7 @@ def test_settings_when_everything_is_stated_then_it_counts() -> None:
         file_bytes="1073741824",
         files="1",
         spill_bytes="0",
-        buffer_bytes="512 kib",
+        buffer_bytes="5 mib",
     )
 
     assert settings is not None
@@ -59,7 +59,7 @@ def test_settings_when_everything_is_stated_then_it_counts() -> None:
     assert (settings.allows, settings.denials) == (0.01, 0.5)
     assert not settings.masks.is_empty
     assert (settings.file_bytes, settings.files) == (1 << 30, 1)
-    assert (settings.spill_bytes, settings.buffer_bytes) == (0, 512 << 10)
+    assert (settings.spill_bytes, settings.buffer_bytes) == (0, 8 << 20)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,7 @@ def test_settings_when_everything_is_stated_then_it_counts() -> None:
         ({"spill_bytes": "none"}, "is no number of bytes"),
         ({"buffer_bytes": "1KiB"}, "is not between 256KiB and 1GiB"),
         ({"buffer_bytes": "2GiB"}, "is not between"),
+        ({"decision_log": "stdout", "mode": "required", "buffer_bytes": "1MiB"}, "no room for the records of a large"),
     ],
 )
 def test_settings_when_a_value_cannot_be_used_then_that_is_said_though_the_log_is_off(
