@@ -194,8 +194,8 @@ class Generator:
         return counted
 
     def kill(self) -> None:
-        """End it, if it still runs."""
-        if self._process.poll() is None:
+        """End it, if nobody has waited for its end."""
+        if self._process.stdout is not None and not self._process.stdout.closed:
             self._process.kill()
             self._process.communicate()
 
