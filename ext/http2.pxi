@@ -927,8 +927,8 @@ cdef bint http2_set_up(Http2 *http2, const Limits *limits, Telemetry *telemetry)
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, <void *>h2_on_frame_sent)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, <void *>h2_on_stream_close)
     nghttp2_option_set_no_closed_streams(http2.option, 1)
-    nghttp2_option_set_max_outbound_ack(http2.option, 1000)
     # Our own limits come first and are told in metrics; the library's stand behind them.
+    nghttp2_option_set_max_outbound_ack(http2.option, 2 * limits.control_burst)
     h2_option_set_newer(http2.option, 2 * limits.reset_burst, 2 * limits.reset_rate, CONTINUATIONS_MOST + 1)
     return True
 
