@@ -2,9 +2,9 @@
 """
 One case for each test that the FIDO server conformance list describes, and some of our own, with the reason of each.
 
-The list is known by the descriptions in ``passwordless-lib/fido2-net-lib`` (``conformance/tests.json``, MIT); nothing of
-it is copied but the numbers of the tests. A tool that is content with any refusal is content with a crash, so the reason
-is pinned here.
+The list is known by the descriptions in ``passwordless-lib/fido2-net-lib`` (``conformance/tests.json``, MIT); nothing
+of it is copied but the numbers of the tests. Who is content with any refusal is content with a crash, so the reason is
+pinned here.
 """
 
 from __future__ import annotations

@@ -86,5 +86,5 @@ def test_hints_when_given_then_they_are_passed_on() -> None:
     ids=["challenge", "no handle", "long handle", "many", "two AppIDs"],
 )
 def test_creation_when_the_callers_arguments_are_unusable_then_that_is_said(others: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="has|holds|names"):
+    with pytest.raises(ValueError, match=r"has|holds|names"):
         create(**others)
