@@ -451,6 +451,13 @@ _OURS: list[Case[RegistrationForge]] = [
         "statement": made.fido_u2f(chain=[made.leaf(aaguid=None, issuer=made.ROOT)]),
         "expected": trusting(made.entry(aaguid=bytes(15) + b"\x01", attestationCertificateKeyIdentifiers=[
             made.key_identifier()]))}),
+    Case("policy", "a revoked model that does not attest itself", "authenticator_revoked", lambda: {
+        **_bare(), "expected": trusting(made.entry(statuses=[{"status": "REVOKED"}]), mode=AttestationMode.RECORD)}),
+    Case("policy", "metadata, and no clock", "attestation_untrusted", lambda: {
+        "statement": made.packed(), "expected": {**trusting(mode=AttestationMode.RECORD), "now": None}}),
+    Case("policy", "a chain is required, and there are no roots", "attestation_untrusted", lambda: {
+        "statement": made.packed(), "expected": {
+            "attestation_policy": AttestationPolicy(mode=AttestationMode.REQUIRE_TRUSTED)}}),
     Case("policy", "metadata that is overdue", "metadata_expired", lambda: {
         "statement": made.packed(), "expected": {**trusting(), "now": 1_800_000_000.0}}),
     Case("chain", "an authority that may not have one below it", "attestation_untrusted", lambda: {
