@@ -444,6 +444,8 @@ _OURS: list[Case[RegistrationForge]] = [
          lambda: {"expected": trusting(made.entry(attestation_types=["basic_surrogate", "basic_full"]))}),
     Case("policy", "self attestation of a model without", "attestation_not_accepted",
          lambda: {"expected": trusting()}),
+    Case("policy", "a key of an algorithm that the model has not", "attestation_not_accepted",
+         lambda: {"algorithm": -257, "statement": made.packed(), "expected": trusting()}),
     Case("policy", "no attestation where a chain is required", "attestation_not_accepted",
          lambda: {**_bare(), "expected": trusting()}),
     Case("policy", "a model that the metadata does not know", "attestation_untrusted",
