@@ -180,3 +180,8 @@ def test_uri_when_an_app_reads_it_then_it_makes_the_same_codes() -> None:
     assert isinstance(parsed, pyotp.TOTP)
     assert parsed.at(int(NOW)) == generate_code(SECRET, STEP)
     assert parsed.name == "ann & bob@acme"
+
+
+def test_verify_when_the_algorithm_is_none_of_the_three_then_nothing_is_checked() -> None:
+    with pytest.raises(TotpSecretError):
+        verify("123456", algorithm="md5")
