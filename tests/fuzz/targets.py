@@ -36,6 +36,7 @@ from tests.fuzz.call_target import CALL_TARGETS
 from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
+from tests.fuzz.mfa import MFA_TARGETS
 from tests.oracle import decide
 
 HERE = Path(__file__).parent
@@ -980,4 +981,5 @@ TARGETS = (
     *DECISION_LOG_TARGETS,
     *LISTENER_TARGETS,
     *CALL_TARGETS,
+    *MFA_TARGETS,
 )
