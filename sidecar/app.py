@@ -6,6 +6,7 @@ The wiring of everything: the only place that turns settings into objects.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -13,7 +14,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import disable_created_metrics
@@ -21,10 +23,13 @@ from prometheus_client import disable_created_metrics
 from sidecar import __version__
 from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
+from sidecar.services.audit import AuditTrail, RecordedAudit
 from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
 from sidecar.services.log import Log
 from sidecar.services.metrics import PrometheusMetrics
+from sidecar.services.mfa_journal import MfaMetrics, PrometheusMfaMetrics
+from sidecar.services.mfa_opener import MfaOpener
 from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
 from sidecar.services.watching import SourceWatcher
@@ -33,6 +38,10 @@ from sidecar.transports.certificates import TlsFiles
 from sidecar.transports.grpc_server import GrpcListener
 from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, decision_methods, management_methods
 from sidecar.transports.http_server import HttpListener, build_application
+from sidecar.transports.mfa_service import MFA_SERVICE, mfa_methods
+
+if TYPE_CHECKING:
+    from sidecar.services.mfa import MfaServices
 
 
 def configure_logging(level: str, style: str) -> Log:
@@ -85,6 +94,21 @@ class _LibraryLog(logging.Handler):
         write("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
 
 
+class _AuditLog:
+    """
+    Passes audit records on to our own log.
+
+    Thread-safety: that of the log.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def write(self, record: Mapping[str, object]) -> None:
+        """Pass one record on."""
+        self._log.info("audit", record=dict(record))
+
+
 class Application:
     """
     A sidecar with all of its parts.
@@ -123,14 +147,23 @@ class Application:
             target=self._snapshots, interval=settings.watch_interval, settle=settings.watch_settle, log=log
         )
         authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, metrics=metrics)
+        mfa_metrics = PrometheusMfaMetrics(metrics.registry)
+        audit = RecordedAudit(_AuditLog(log), now=time.time_ns)
+        self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics))
+        if settings.store_url or (settings.state_dir / "mfa.db").exists():
+            # What keeps devices from being used is to be told now, not to the first person who needs one.
+            self._mfa.open()
         self._listeners: list[tuple[str, GrpcListener]] = [
             (
                 "management",
                 GrpcListener(
                     addresses=settings.management,
-                    methods=management_methods(
-                        authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
-                    ),
+                    methods={
+                        **management_methods(
+                            authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
+                        ),
+                        MFA_SERVICE: mfa_methods(self._mfa.open),
+                    },
                     verify_authorization=token.verify_authorization,
                     tls=_tls_files(settings),
                     with_reflection=True,
@@ -232,7 +265,42 @@ class Application:
             listener.stop(self._settings.drain_timeout)
         if self._http is not None:
             self._http.stop()
+        self._mfa.close()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
+
+
+def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics) -> MfaServices:
+    """
+    Return the services of second factors, on the store that the settings name.
+
+    Raises:
+        SettingsError: The store or the keys cannot be used.
+        SourceUnavailableError: The store cannot be reached.
+    """
+    # A sidecar that keeps no devices needs neither a database nor its driver.
+    from sidecar.services.mfa import build_mfa, find_keys
+    from sidecar.services.seeds import SeedSealer
+    from sidecar.services.store.engine import open_store
+
+    store = open_store(settings.store_url, state_dir=settings.state_dir)
+    try:
+        keys = find_keys(
+            state_dir=settings.state_dir,
+            is_shared=store.is_shared,
+            key_file=settings.mfa_key_file,
+            key_command=settings.mfa_key_command,
+        )
+        return build_mfa(
+            store=store,
+            sealer=SeedSealer(keys),
+            audit=audit,
+            metrics=metrics,
+            now=time.time_ns,
+            rp_id=settings.rp_id,
+        )
+    except BaseException:
+        store.close()
+        raise
 
 
 def serve(settings: Settings) -> None:

@@ -20,6 +20,10 @@ ENVIRONMENT_PREFIX = "IAM_SIDECAR_"
 #: Word that turns a listener off.
 OFF = "off"
 _MAX_CONFIG_BYTES = 1024 * 1024
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+#: The last label holds a letter: otherwise it is an address.
+_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}")
+_ORIGIN = re.compile(rf"(?P<scheme>https?)://(?P<host>(?:{_LABEL}\.)*{_LABEL})(?::[1-9][0-9]{{0,4}})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,26 @@ SETTINGS = (
     Setting("tls_cert", "FILE", "Certificate (chain) of the management listener, PEM."),
     Setting("tls_key", "FILE", "Its private key, PEM."),
     Setting("tls_client_ca", "FILE", "Let only clients connect that hold a certificate of this authority, PEM."),
+    Setting(
+        "store_url",
+        "URL",
+        "Where MFA devices are kept: sqlite:///FILE or postgresql://USER@HOST/NAME, which several sidecars may share."
+        " Default: mfa.db in the state directory.",
+    ),
+    Setting(
+        "mfa_key_file",
+        "FILE",
+        "Keys that TOTP seeds are sealed with. Default: mfa.key in the state directory, made at first use.",
+    ),
+    Setting("mfa_key_command", "COMMAND", "Command that prints those keys, in place of the file."),
+    Setting("rp_id", "NAME", "Host name that security keys are registered for; they work for no other.", "localhost"),
+    Setting(
+        "allowed_origin",
+        "ORIGIN",
+        "Origin that a security key may be used from; may be given several times. Default: https://RP_ID,"
+        " and http://localhost:9194 where that is localhost.",
+        is_list=True,
+    ),
     Setting("watch_interval", "SECONDS", "Time between two looks at the files of the source; 0 never looks.", "1"),
     Setting("watch_settle", "SECONDS", "Time without a change after which changed files are loaded.", "0.5"),
     Setting("compile_timeout", "SECONDS", "Longest time that compiling may take.", "300"),
@@ -107,6 +131,11 @@ class Settings:
     tls_cert: Path | None
     tls_key: Path | None
     tls_client_ca: Path | None
+    store_url: str
+    mfa_key_file: Path | None
+    mfa_key_command: str
+    rp_id: str
+    allowed_origin: tuple[str, ...]
     watch_interval: float
     watch_settle: float
     compile_timeout: float
@@ -213,6 +242,9 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
                 f"management on `{address}` would send the token in the clear",
                 help="add --tls-cert and --tls-key, or listen on loopback",
             )
+    if _path(stated, "mfa_key_file") and _one(stated, "mfa_key_command"):
+        raise SettingsError("keys come from a file or from a command", help="leave out one of the two")
+    rp_id = _rp_id(stated)
     return Settings(
         snapshot=Path(_one(stated, "snapshot")),
         state_dir=_path(stated, "state_dir") or default_state_dir(environment),
@@ -222,6 +254,11 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,
+        store_url=_one(stated, "store_url"),
+        mfa_key_file=_path(stated, "mfa_key_file"),
+        mfa_key_command=_one(stated, "mfa_key_command"),
+        rp_id=rp_id,
+        allowed_origin=_origins(stated, rp_id),
         watch_interval=_seconds(stated, "watch_interval", 0, 3600),
         watch_settle=_seconds(stated, "watch_settle", 0, 60),
         compile_timeout=_seconds(stated, "compile_timeout", 1, 86_400),
@@ -291,6 +328,39 @@ def _seconds(stated: Mapping[str, Stated], name: str, least: float, greatest: fl
     if not least <= seconds <= greatest:
         raise SettingsError(f"`{name}`: `{text}` is not between {least:g} and {greatest:g} seconds")
     return seconds
+
+
+def _rp_id(stated: Mapping[str, Stated]) -> str:
+    """Return the relying party id. SPEC: WebAuthn Level 3, section 4: a valid domain string, never an address."""
+    text = _one(stated, "rp_id")
+    if len(text) > 253 or _HOST_NAME.fullmatch(text) is None:
+        raise SettingsError(
+            f"`rp_id`: `{text}` is no host name in lower case", help="name the host that people sign in at, no address"
+        )
+    return text
+
+
+def _origins(stated: Mapping[str, Stated], rp_id: str) -> tuple[str, ...]:
+    origins = _many(stated, "allowed_origin")
+    for origin in origins:
+        match = _ORIGIN.fullmatch(origin)
+        if match is None:
+            raise SettingsError(
+                f"`allowed_origin`: `{origin}` is no origin", help=f"write it as browsers do, such as https://{rp_id}"
+            )
+        host = match["host"]
+        if host != rp_id and not host.endswith(f".{rp_id}"):
+            raise SettingsError(
+                f"`allowed_origin`: `{origin}` does not belong to `{rp_id}`",
+                help="browsers let a key be used at the host of --rp-id and those below it",
+            )
+        if match["scheme"] == "http" and host != "localhost":
+            raise SettingsError(
+                f"`allowed_origin`: `{origin}` is not https", help="browsers want https but at localhost"
+            )
+    if origins:
+        return origins
+    return (f"https://{rp_id}", "http://localhost:9194") if rp_id == "localhost" else (f"https://{rp_id}",)
 
 
 def _word(stated: Mapping[str, Stated], name: str, words: Sequence[str]) -> str:

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Everything about second factors, on one store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.model.errors import SettingsError
+from sidecar.services.audit import AuditTrail
+from sidecar.services.devices import DeviceService
+from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.mfa_journal import MfaJournal, MfaMetrics
+from sidecar.services.seeds import KEY_FILE, KeyCommand, KeyFile, KeySource, SeedSealer
+from sidecar.services.store.engine import Store
+from sidecar.services.throttles import Throttles
+
+
+@dataclass(frozen=True, slots=True)
+class MfaServices:
+    """
+    The services, which share one store, one journal and one clock.
+
+    Thread-safety: each is safe by itself.
+    """
+
+    store: Store
+    throttles: Throttles
+    devices: DeviceService
+
+
+def build_mfa(
+    *,
+    store: Store,
+    sealer: SeedSealer,
+    audit: AuditTrail,
+    metrics: MfaMetrics,
+    now: Callable[[], int],
+    rp_id: str,
+) -> MfaServices:
+    """
+    Return the services on *store*.
+
+    Args:
+        now: Gives nanoseconds since the epoch.
+        rp_id: Host name that keys are registered for, and that authenticator apps show.
+    """
+    journal = MfaJournal(audit=audit, metrics=metrics)
+    throttles = Throttles(store=store, now=now, journal=journal)
+    fresh_proof = FreshProof(store=store, now=now)
+    return MfaServices(
+        store=store,
+        throttles=throttles,
+        devices=DeviceService(
+            store=store,
+            sealer=sealer,
+            throttles=throttles,
+            fresh_proof=fresh_proof,
+            journal=journal,
+            now=now,
+            issuer=rp_id,
+        ),
+    )
+
+
+def find_keys(*, state_dir: Path, is_shared: bool, key_file: Path | None, key_command: str) -> KeySource:
+    """
+    Return where the keys of seeds come from; the file in the state directory is made if it is not there.
+
+    Args:
+        is_shared: Whether other machines use the same store, and so need the same keys.
+
+    Raises:
+        SettingsError: None are named, and others would not know those that would be made here.
+    """
+    if key_command:
+        return KeyCommand(key_command)
+    if key_file is not None:
+        return KeyFile(key_file)
+    if is_shared:
+        raise SettingsError(
+            "a store that several sidecars may share needs keys that all of them have",
+            help="name them with --mfa-key-file or --mfa-key-command",
+        )
+    own = KeyFile(state_dir / KEY_FILE)
+    own.create()
+    return own
