@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,7 +23,7 @@ from prometheus_client import disable_created_metrics
 from sidecar import __version__
 from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
-from sidecar.services.audit import AuditTrail, RecordedAudit
+from sidecar.services.audit import AuditFile, AuditTrail, RecordedAudit
 from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
 from sidecar.services.log import Log
@@ -94,21 +94,6 @@ class _LibraryLog(logging.Handler):
         write("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
 
 
-class _AuditLog:
-    """
-    Passes audit records on to our own log.
-
-    Thread-safety: that of the log.
-    """
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-
-    def write(self, record: Mapping[str, object]) -> None:
-        """Pass one record on."""
-        self._log.info("audit", record=dict(record))
-
-
 class Application:
     """
     A sidecar with all of its parts.
@@ -148,7 +133,7 @@ class Application:
         )
         authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, metrics=metrics)
         mfa_metrics = PrometheusMfaMetrics(metrics.registry)
-        audit = RecordedAudit(_AuditLog(log), now=time.time_ns)
+        audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
         self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics))
         if settings.store_url or (settings.state_dir / "mfa.db").exists():
             # What keeps devices from being used is to be told now, not to the first person who needs one.
@@ -267,6 +252,20 @@ class Application:
             self._http.stop()
         self._mfa.close()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
+
+
+def open_audit(settings: Settings, *, log: Log, on_drop: Callable[[], None]) -> AuditTrail:
+    """
+    Return the audit trail in the file that the settings name.
+
+    Args:
+        on_drop: Is called for each record that is lost.
+
+    Raises:
+        SettingsError: The file cannot be written.
+    """
+    path = settings.audit_log or settings.state_dir / "audit.jsonl"
+    return RecordedAudit(AuditFile(path, log=log, on_drop=on_drop), now=time.time_ns)
 
 
 def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics) -> MfaServices:

@@ -101,6 +101,9 @@ SETTINGS = (
         "Keys that TOTP seeds are sealed with. Default: mfa.key in the state directory, made at first use.",
     ),
     Setting("mfa_key_command", "COMMAND", "Command that prints those keys, in place of the file."),
+    Setting(
+        "audit_log", "FILE", "Where audit records go, one JSON line each. Default: audit.jsonl in the state directory."
+    ),
     Setting("rp_id", "NAME", "Host name that security keys are registered for; they work for no other.", "localhost"),
     Setting(
         "allowed_origin",
@@ -134,6 +137,7 @@ class Settings:
     store_url: str
     mfa_key_file: Path | None
     mfa_key_command: str
+    audit_log: Path | None
     rp_id: str
     allowed_origin: tuple[str, ...]
     watch_interval: float
@@ -257,6 +261,7 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         store_url=_one(stated, "store_url"),
         mfa_key_file=_path(stated, "mfa_key_file"),
         mfa_key_command=_one(stated, "mfa_key_command"),
+        audit_log=_path(stated, "audit_log"),
         rp_id=rp_id,
         allowed_origin=_origins(stated, rp_id),
         watch_interval=_seconds(stated, "watch_interval", 0, 3600),

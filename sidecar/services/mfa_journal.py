@@ -59,6 +59,10 @@ class MfaMetrics(Protocol):
         """Count one change."""
         ...
 
+    def record_audit_dropped(self) -> None:
+        """Count one audit record that could not be written."""
+        ...
+
 
 class NullMfaMetrics:
     """
@@ -71,6 +75,9 @@ class NullMfaMetrics:
         """Do nothing."""
 
     def record_change(self, change: Change) -> None:
+        """Do nothing."""
+
+    def record_audit_dropped(self) -> None:
         """Do nothing."""
 
 
@@ -91,6 +98,9 @@ class PrometheusMfaMetrics:
             ("change",),
             registry=registry,
         )
+        self._audit_dropped = Counter(
+            "sidecar_mfa_audit_dropped_total", "Audit records that could not be written.", registry=registry
+        )
         for change in Change:
             self._changes.labels(change.value)
 
@@ -101,6 +111,10 @@ class PrometheusMfaMetrics:
     def record_change(self, change: Change) -> None:
         """Count one change."""
         self._changes.labels(change.value).inc()
+
+    def record_audit_dropped(self) -> None:
+        """Count one audit record that could not be written."""
+        self._audit_dropped.inc()
 
 
 class MfaJournal:

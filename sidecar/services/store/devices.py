@@ -185,48 +185,29 @@ def enable_totp(
     connection: Connection, serial_number: str, *, session: str, step: int, drift_steps: int, now_ms: int
 ) -> bool | None:
     """
-    Enable a device and spend the step of its second code.
+    Enable a device and spend the step of its second code. Unless that is done, the caller rolls back.
 
     Returns:
         False where there is no such enrolment (any more); None where the user has as many devices as there may be.
     """
-    # Spending comes first: it is the statement that only one of several callers gets through.
-    spent = connection.execute(
-        update(totp_secrets)
-        .where(
-            totp_secrets.c.serial_number == serial_number,
-            or_(totp_secrets.c.last_used_step.is_(None), totp_secrets.c.last_used_step < step),
-        )
-        .values(last_used_step=step, drift_steps=drift_steps)
+    pending = and_(
+        devices.c.serial_number == serial_number,
+        devices.c.session == session,
+        devices.c.enabled_at_ms.is_(None),
+        devices.c.expires_at_ms > now_ms,
     )
-    if spent.rowcount != 1:
+    user_arn = connection.execute(select(devices.c.user_arn).where(pending)).scalar_one_or_none()
+    if user_arn is None:
         return False
-    user_arn = connection.execute(
-        select(devices.c.user_arn).where(devices.c.serial_number == serial_number)
-    ).scalar_one()
-
-    def enable(slot: int) -> bool:
-        return (
-            connection.execute(
-                update(devices)
-                .where(
-                    devices.c.serial_number == serial_number,
-                    devices.c.session == session,
-                    devices.c.enabled_at_ms.is_(None),
-                    devices.c.expires_at_ms > now_ms,
-                )
-                .values(slot=slot, enabled_at_ms=now_ms, expires_at_ms=None)
-            ).rowcount
-            == 1
-        )
-
     for slot in _free_slots(connection, user_arn):
+        values = {"slot": slot, "enabled_at_ms": now_ms, "expires_at_ms": None}
         try:
             with connection.begin_nested():
-                return enable(slot)
+                enabled = connection.execute(update(devices).where(pending).values(values))
         except IntegrityError:
-            # Somebody else has just taken it.
+            # Somebody else has just taken the slot.
             continue
+        return enabled.rowcount == 1 and _spend(connection, serial_number, step, drift_steps)
     return None
 
 
@@ -280,24 +261,28 @@ def add_key(
 
 
 def spend_step(connection: Connection, serial_number: str, *, step: int, drift_steps: int, now_ms: int) -> bool:
-    """Spend a time step and all before it; False if it was spent already, or the device is gone."""
-    spent = connection.execute(
-        update(totp_secrets)
-        .where(
-            totp_secrets.c.serial_number == serial_number,
-            or_(totp_secrets.c.last_used_step.is_(None), totp_secrets.c.last_used_step < step),
-        )
-        .values(last_used_step=step, drift_steps=drift_steps)
-    )
-    return spent.rowcount == 1 and _touch(connection, serial_number, now_ms)
-
-
-def advance_sign_count(connection: Connection, serial_number: str, *, sign_count: int, now_ms: int) -> bool:
     """
-    Store a signature counter; False if the device is gone, or the counter has not risen.
+    Spend a time step and all before it. Unless that is done, the caller rolls back.
+
+    Returns:
+        False if it was spent already, or the device is gone.
+    """
+    return touch(connection, serial_number, now_ms) and _spend(connection, serial_number, step, drift_steps)
+
+
+def advance_sign_count(
+    connection: Connection, serial_number: str, *, sign_count: int, record: str, now_ms: int
+) -> bool:
+    """
+    Store a signature counter and what else an assertion has changed. Unless that is done, the caller rolls back.
 
     A counter that is always zero need not rise.
+
+    Returns:
+        False if the counter has not risen, or the device is gone.
     """
+    if not touch(connection, serial_number, now_ms):
+        return False
     advanced = connection.execute(
         update(credentials)
         .where(
@@ -307,14 +292,18 @@ def advance_sign_count(connection: Connection, serial_number: str, *, sign_count
                 and_(credentials.c.sign_count == 0, literal(sign_count) == 0),
             ),
         )
-        .values(sign_count=sign_count)
+        .values(sign_count=sign_count, record=record)
     )
-    return advanced.rowcount == 1 and _touch(connection, serial_number, now_ms)
+    return advanced.rowcount == 1
 
 
 def touch(connection: Connection, serial_number: str, now_ms: int) -> bool:
     """Note that a device was used; False if it is gone."""
-    return _touch(connection, serial_number, now_ms)
+    # INVARIANT: whoever changes a device and what belongs to it changes the device first, so that none waits for another.
+    touched = connection.execute(
+        update(devices).where(devices.c.serial_number == serial_number, _IS_ENABLED).values(last_used_at_ms=now_ms)
+    )
+    return touched.rowcount == 1
 
 
 def mark_suspect(connection: Connection, serial_number: str, now_ms: int) -> bool:
@@ -381,11 +370,16 @@ def list_key_ids(connection: Connection) -> list[str]:
     return list(connection.execute(select(totp_secrets.c.key_id).distinct()).scalars())
 
 
-def _touch(connection: Connection, serial_number: str, now_ms: int) -> bool:
-    touched = connection.execute(
-        update(devices).where(devices.c.serial_number == serial_number, _IS_ENABLED).values(last_used_at_ms=now_ms)
+def _spend(connection: Connection, serial_number: str, step: int, drift_steps: int) -> bool:
+    spent = connection.execute(
+        update(totp_secrets)
+        .where(
+            totp_secrets.c.serial_number == serial_number,
+            or_(totp_secrets.c.last_used_step.is_(None), totp_secrets.c.last_used_step < step),
+        )
+        .values(last_used_step=step, drift_steps=drift_steps)
     )
-    return touched.rowcount == 1
+    return spent.rowcount == 1
 
 
 def _free_slots(connection: Connection, user_arn: str) -> Sequence[int]:
