@@ -10,6 +10,11 @@ The error tree, and the problems that a source of policies can have.
     |  `- ImageError              a compiled image is damaged or foreign
     |- RequestError               the caller's fault; names the field
     |- MfaError                   a second factor did not hold
+    |  |- ResponseTooLargeError … UserHandleMismatchError    a WebAuthn response, step by step
+    |  |- AttestationError        how an authenticator describes itself, and whether that is believed
+    |  |- MetadataError           the FIDO metadata that an operator provides
+    |  |- CodeMismatchError, CodeReplayedError, CodesNotConsecutiveError, TotpSecretError    TOTP
+    |  `- RecoveryCodeMismatchError
     |- AuthenticationError        who calls could not be established
     |- PermissionDeniedError      who calls is known and may not
     |- NotFoundError              what is named is not there
@@ -127,6 +132,364 @@ class MfaError(SidecarError):
     """A second factor did not hold; the caller is told no more than that."""
 
     reason = "mfa_failed"
+
+
+# What a WebAuthn response can be refused for, in the order in which it is looked at.
+class ResponseTooLargeError(MfaError):
+    """A WebAuthn response, or a part of one, is longer than any that an authenticator makes."""
+
+    reason = "response_too_large"
+
+
+class ResponseMalformedError(MfaError):
+    """A WebAuthn response lacks a member, or has one of the wrong type."""
+
+    reason = "response_malformed"
+
+
+class EncodingInvalidError(MfaError):
+    """Text is not base64url without padding, or has more than one spelling."""
+
+    reason = "encoding_invalid"
+
+
+class DuplicateKeyError(MfaError):
+    """A JSON or CBOR map has the same key twice, so that two readers could see two values."""
+
+    reason = "duplicate_key"
+
+
+class CredentialTypeError(MfaError):
+    """The type of a credential is not ``public-key``."""
+
+    reason = "credential_type_mismatch"
+
+
+class CredentialIdInvalidError(MfaError):
+    """A credential id is empty, or longer than 1023 bytes."""
+
+    reason = "credential_id_invalid"
+
+
+class CredentialIdMismatchError(MfaError):
+    """The ids of one credential differ from place to place."""
+
+    reason = "credential_id_mismatch"
+
+
+class CredentialNotAllowedError(MfaError):
+    """The credential is none of those that were asked for."""
+
+    reason = "credential_not_allowed"
+
+
+class CredentialAlreadyRegisteredError(MfaError):
+    """The credential id belongs to a credential that is known already."""
+
+    reason = "credential_already_registered"
+
+
+class UserHandleMismatchError(MfaError):
+    """The user handle is that of another user."""
+
+    reason = "user_handle_mismatch"
+
+
+class ClientDataMalformedError(MfaError):
+    """The client data is not the JSON object that it has to be."""
+
+    reason = "client_data_malformed"
+
+
+class CeremonyTypeMismatchError(MfaError):
+    """The client data belongs to the other kind of ceremony."""
+
+    reason = "ceremony_type_mismatch"
+
+
+class ChallengeMismatchError(MfaError):
+    """The challenge is not the one that was given out."""
+
+    reason = "challenge_mismatch"
+
+
+class OriginMismatchError(MfaError):
+    """The origin is none of those that are expected, letter for letter."""
+
+    reason = "origin_mismatch"
+
+
+class CrossOriginError(MfaError):
+    """The ceremony ran in a frame of another origin, which is not allowed here."""
+
+    reason = "cross_origin_not_allowed"
+
+
+class TopOriginMismatchError(MfaError):
+    """The page around the frame is none of those that are expected."""
+
+    reason = "top_origin_mismatch"
+
+
+class TokenBindingInvalidError(MfaError):
+    """The token binding in the client data has no valid shape."""
+
+    reason = "token_binding_invalid"
+
+
+class CborMalformedError(MfaError):
+    """CBOR is cut short, too deep, or uses a form that no authenticator may use."""
+
+    reason = "cbor_malformed"
+
+
+class AttestationObjectMalformedError(MfaError):
+    """An attestation object lacks a member, or has one of the wrong type."""
+
+    reason = "attestation_object_malformed"
+
+
+class AuthenticatorDataMalformedError(MfaError):
+    """Authenticator data is cut short, has bytes left over, or flags that contradict it."""
+
+    reason = "authenticator_data_malformed"
+
+
+class AttestedDataMissingError(MfaError):
+    """A registration carries no attested credential data."""
+
+    reason = "attested_data_missing"
+
+
+class AttestedDataUnexpectedError(MfaError):
+    """An assertion carries attested credential data."""
+
+    reason = "attested_data_unexpected"
+
+
+class RpIdMismatchError(MfaError):
+    """The authenticator data is meant for another relying party."""
+
+    reason = "rp_id_mismatch"
+
+
+class UserNotPresentError(MfaError):
+    """Nobody touched the authenticator."""
+
+    reason = "user_not_present"
+
+
+class UserNotVerifiedError(MfaError):
+    """The authenticator did not verify who touched it."""
+
+    reason = "user_not_verified"
+
+
+class BackupStateInvalidError(MfaError):
+    """A credential claims a backup that it is not eligible for."""
+
+    reason = "backup_state_invalid"
+
+
+class BackupEligibilityChangedError(MfaError):
+    """A credential's eligibility for backup is not what it was at registration."""
+
+    reason = "backup_eligibility_changed"
+
+
+class ExtensionOutputInvalidError(MfaError):
+    """An extension output has the wrong type, or was not asked for."""
+
+    reason = "extension_output_invalid"
+
+
+class PublicKeyMalformedError(MfaError):
+    """A public key is not a COSE key of the shape that its algorithm has."""
+
+    reason = "public_key_malformed"
+
+
+class PublicKeyInvalidError(MfaError):
+    """A public key is not on its curve, or too weak to be used."""
+
+    reason = "public_key_invalid"
+
+
+class AlgorithmNotAllowedError(MfaError):
+    """A public key is for an algorithm that was not offered."""
+
+    reason = "algorithm_not_allowed"
+
+
+class SignatureInvalidError(MfaError):
+    """A signature was not made by the credential's private key over this data."""
+
+    reason = "signature_invalid"
+
+
+class SignCountRegressedError(MfaError):
+    """A sign counter did not rise, so that there may be a copy of the authenticator."""
+
+    reason = "sign_count_regressed"
+
+
+# Attestation.
+class AttestationError(MfaError):
+    """An attestation did not hold."""
+
+    reason = "attestation_invalid"
+
+
+class AttestationFormatUnknownError(AttestationError):
+    """The format of an attestation statement is none that is known here."""
+
+    reason = "attestation_format_unknown"
+
+
+class AttestationStatementMalformedError(AttestationError):
+    """An attestation statement is not of the shape that its format has."""
+
+    reason = "attestation_statement_malformed"
+
+
+class AttestationSignatureInvalidError(AttestationError):
+    """The signature of an attestation statement does not fit its key and its data."""
+
+    reason = "attestation_signature_invalid"
+
+
+class AttestationCertificateError(AttestationError):
+    """An attestation certificate cannot be read, or lacks what its format asks for."""
+
+    reason = "attestation_certificate_invalid"
+
+
+class AttestationMismatchError(AttestationError):
+    """An attestation statement speaks of another key, ceremony or authenticator model."""
+
+    reason = "attestation_mismatch"
+
+
+class AttestationNotAcceptedError(AttestationError):
+    """The kind of attestation is not enough for this deployment, or not one that the model makes."""
+
+    reason = "attestation_not_accepted"
+
+
+class AttestationUntrustedError(AttestationError):
+    """An attestation certificate does not lead to a trusted root."""
+
+    reason = "attestation_untrusted"
+
+
+class AttestationExpiredError(AttestationError):
+    """A certificate of an attestation is not valid at this time."""
+
+    reason = "attestation_expired"
+
+
+class AaguidNotListedError(AttestationError):
+    """The authenticator model is not one that this deployment accepts."""
+
+    reason = "aaguid_not_listed"
+
+
+class AuthenticatorRevokedError(AttestationError):
+    """The FIDO metadata says that the authenticator model is compromised or revoked."""
+
+    reason = "authenticator_revoked"
+
+
+# FIDO metadata, as an operator provides it.
+class MetadataError(MfaError):
+    """FIDO metadata cannot be used."""
+
+    reason = "metadata_invalid"
+
+
+class MetadataMalformedError(MetadataError):
+    """A metadata file is not a signed metadata BLOB of the FIDO Metadata Service."""
+
+    reason = "metadata_malformed"
+
+
+class MetadataSignatureInvalidError(MetadataError):
+    """The signature of a metadata file does not hold."""
+
+    reason = "metadata_signature_invalid"
+
+
+class MetadataUntrustedError(MetadataError):
+    """The certificates of a metadata file do not lead to the trusted root."""
+
+    reason = "metadata_untrusted"
+
+
+class MetadataCertificateRevokedError(MetadataError):
+    """A certificate that signed a metadata file was revoked."""
+
+    reason = "metadata_certificate_revoked"
+
+
+class MetadataExpiredError(MetadataError):
+    """A metadata file is past the date at which a newer one was due."""
+
+    reason = "metadata_expired"
+
+
+class MetadataRolledBackError(MetadataError):
+    """A metadata file is older than one that was in use before."""
+
+    reason = "metadata_rolled_back"
+
+
+# Codes.
+class CodeMismatchError(MfaError):
+    """No time step that is accepted yields the code."""
+
+    reason = "code_mismatch"
+
+
+class CodeMalformedError(CodeMismatchError):
+    """A code is not six ASCII digits."""
+
+    reason = "code_malformed"
+
+
+class CodeReplayedError(MfaError):
+    """The code's time step was used up before."""
+
+    reason = "code_replayed"
+
+
+class CodesNotConsecutiveError(CodeMismatchError):
+    """Two codes do not follow each other within the window."""
+
+    reason = "codes_not_consecutive"
+
+
+class TotpSecretError(MfaError):
+    """A TOTP secret is too short or too long to be used."""
+
+    reason = "totp_secret_invalid"
+
+
+class RecoveryCodeMismatchError(MfaError):
+    """The recovery code is none of those that are left."""
+
+    reason = "recovery_code_mismatch"
+
+
+class RecoveryCodeMalformedError(RecoveryCodeMismatchError):
+    """A text is not of the shape of a recovery code."""
+
+    reason = "recovery_code_malformed"
+
+
+class U2fRegistrationMalformedError(MfaError):
+    """A U2F registration cannot be read."""
+
+    reason = "u2f_registration_malformed"
 
 
 class AuthenticationError(SidecarError):
