@@ -278,6 +278,7 @@ def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics) -> M
     """
     # A sidecar that keeps no devices needs neither a database nor its driver.
     from sidecar.services.mfa import build_mfa, find_keys
+    from sidecar.services.relying_party import RelyingParty
     from sidecar.services.seeds import SeedSealer
     from sidecar.services.store.engine import open_store
 
@@ -295,7 +296,7 @@ def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics) -> M
             audit=audit,
             metrics=metrics,
             now=time.time_ns,
-            rp_id=settings.rp_id,
+            relying_party=RelyingParty(id=settings.rp_id, origins=settings.allowed_origin),
         )
     except BaseException:
         store.close()

@@ -12,8 +12,9 @@ from secrets import token_bytes, token_urlsafe
 
 from sqlalchemy import Connection
 
-from sidecar.mfa import recovery, totp
+from sidecar.mfa import totp
 from sidecar.mfa.credential import Assertion
+from sidecar.mfa.recovery import SALT_BYTES, hash_recovery_code
 from sidecar.mfa.response import read_assertion_response
 from sidecar.mfa.webauthn import verify_assertion
 from sidecar.model.errors import (
@@ -380,7 +381,7 @@ class ChallengeService:
         with self._store.read() as connection:
             salt = recovery_rows.find_salt(connection, challenge.user_arn)
         # A user without codes takes as long as one with.
-        digest = recovery.hash_code(code, salt=salt or bytes(16))
+        digest = hash_recovery_code(code, salt=salt or bytes(SALT_BYTES))
         with self._store.write() as connection:
             if salt is None or not recovery_rows.spend_code(connection, challenge.user_arn, digest, now_ms):
                 raise RecoveryCodeMismatchError("the user has no such code, or it was used")
@@ -422,9 +423,8 @@ class ChallengeService:
         ]
         return self._party.request_options_json(
             challenge.webauthn_challenge,
-            credentials,
+            known=credentials,
             require_user_verification=challenge.require_user_verification,
-            timeout_ms=CHALLENGE_MS,
         )
 
     def _new_user_code(self) -> str:

@@ -5,13 +5,10 @@ TOTP devices from enrolment to resynchronization, and the list of all devices of
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from secrets import token_bytes
-
-import pyotp
 
 from sidecar.mfa import totp
 from sidecar.model.errors import AlreadyExistsError, LimitExceededError, NotFoundError, RequestError
@@ -32,9 +29,6 @@ SEED_BYTES = 20
 ENROLMENT_MS = 5 * 60 * 1000
 #: Enrolments of TOTP devices that a user may have under way.
 MAX_PENDING = 8
-#: Steps by which the clock of a device may be off when it is enabled, and when it is resynchronized.
-ENABLE_WINDOW = 10
-RESYNC_WINDOW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +135,8 @@ class DeviceService:
         self._journal.changed(
             caller, Change.ENROLMENT_BEGUN, user_arn=user_arn, serial_number=serial_number, kind="totp"
         )
-        secret = base64.b32encode(seed).decode("ascii")
-        uri = pyotp.TOTP(secret).provisioning_uri(name=f"{user.name}@{user.account}", issuer_name=self._issuer)
-        return TotpEnrolment(serial_number, secret, uri)
+        uri = totp.provisioning_uri(secret=seed, account=f"{user.name}@{user.account}", issuer=self._issuer)
+        return TotpEnrolment(serial_number, totp.secret_text(seed), uri)
 
     def confirm_totp(self, caller: Caller, serial_number: str, code1: str, code2: str) -> Device:
         """
@@ -163,14 +156,14 @@ class DeviceService:
         self._fresh_proof.require(caller, device.device.user_arn)
         with self._attempt(caller, device, what, forgives=False):
             now_ms = self._now_ms()
-            step, drift_steps = self._verify_pair(device, code1, code2, ENABLE_WINDOW, now_ms)
+            found = self._verify_pair(device, code1, code2, totp.ENABLE_WINDOW_STEPS, now_ms)
             with self._store.write() as connection:
                 is_enabled = rows.enable_totp(
                     connection,
                     serial_number,
                     session=caller.session,
-                    step=step,
-                    drift_steps=drift_steps,
+                    step=found.step,
+                    drift_steps=found.drift_steps,
                     now_ms=now_ms,
                 )
                 if is_enabled is False:
@@ -196,9 +189,11 @@ class DeviceService:
             if device.device.enabled_at_ms is None:
                 raise DeviceUnknownError("the device is not enabled")
             now_ms = self._now_ms()
-            step, drift_steps = self._verify_pair(device, code1, code2, RESYNC_WINDOW, now_ms)
+            found = self._verify_pair(device, code1, code2, totp.RESYNC_WINDOW_STEPS, now_ms)
             with self._store.write() as connection:
-                if not rows.spend_step(connection, serial_number, step=step, drift_steps=drift_steps, now_ms=now_ms):
+                if not rows.spend_step(
+                    connection, serial_number, step=found.step, drift_steps=found.drift_steps, now_ms=now_ms
+                ):
                     raise DeviceUnknownError("the codes were spent, or the device is gone")
                 resynced = rows.find(connection, serial_number)
         return self._told(caller, Change.DEVICE_RESYNCED, what, resynced)
@@ -247,22 +242,19 @@ class DeviceService:
         ):
             yield
 
-    def _verify_pair(
-        self, device: TotpDevice, code1: str, code2: str, window_steps: int, now_ms: int
-    ) -> tuple[int, int]:
-        """Return the step of the second code, and how many steps the device is ahead of us."""
+    def _verify_pair(self, device: TotpDevice, code1: str, code2: str, window_steps: int, now_ms: int) -> totp.Resync:
+        """Return where the device stands."""
         seed = self._sealer.open(
             device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
         )
-        step = totp.verify_code_pair(
+        return totp.resync(
             secret=seed,
             code1=code1,
             code2=code2,
-            now=now_ms // 1000,
+            now=now_ms / 1000,
             last_used_step=device.last_used_step,
             window_steps=window_steps,
         )
-        return step, step - now_ms // 30_000
 
     def _told(self, caller: Caller, change: Change, what: str, device: Device | None) -> Device:
         if device is None:

@@ -11,9 +11,13 @@ from pathlib import Path
 
 from sidecar.model.errors import SettingsError
 from sidecar.services.audit import AuditTrail
+from sidecar.services.ceremonies import CeremonyService
+from sidecar.services.challenges import ChallengeService
 from sidecar.services.devices import DeviceService
 from sidecar.services.fresh_proof import FreshProof
 from sidecar.services.mfa_journal import MfaJournal, MfaMetrics
+from sidecar.services.recovery import RecoveryService
+from sidecar.services.relying_party import RelyingParty
 from sidecar.services.seeds import KEY_FILE, KeyCommand, KeyFile, KeySource, SeedSealer
 from sidecar.services.store.engine import Store
 from sidecar.services.throttles import Throttles
@@ -30,6 +34,9 @@ class MfaServices:
     store: Store
     throttles: Throttles
     devices: DeviceService
+    ceremonies: CeremonyService
+    challenges: ChallengeService
+    recovery: RecoveryService
 
 
 def build_mfa(
@@ -39,14 +46,14 @@ def build_mfa(
     audit: AuditTrail,
     metrics: MfaMetrics,
     now: Callable[[], int],
-    rp_id: str,
+    relying_party: RelyingParty,
 ) -> MfaServices:
     """
     Return the services on *store*.
 
     Args:
         now: Gives nanoseconds since the epoch.
-        rp_id: Host name that keys are registered for, and that authenticator apps show.
+        relying_party: What keys are registered for; its name is what authenticator apps show.
     """
     journal = MfaJournal(audit=audit, metrics=metrics)
     throttles = Throttles(store=store, now=now, journal=journal)
@@ -61,8 +68,25 @@ def build_mfa(
             fresh_proof=fresh_proof,
             journal=journal,
             now=now,
-            issuer=rp_id,
+            issuer=relying_party.id,
         ),
+        ceremonies=CeremonyService(
+            store=store,
+            throttles=throttles,
+            fresh_proof=fresh_proof,
+            journal=journal,
+            relying_party=relying_party,
+            now=now,
+        ),
+        challenges=ChallengeService(
+            store=store,
+            sealer=sealer,
+            throttles=throttles,
+            journal=journal,
+            relying_party=relying_party,
+            now=now,
+        ),
+        recovery=RecoveryService(store=store, fresh_proof=fresh_proof, journal=journal, now=now),
     )
 
 

@@ -36,9 +36,3 @@ class DeviceSuspectError(MfaError):
     """The device may have been copied."""
 
     reason = "device_suspect"
-
-
-class RecoveryCodeUnknownError(MfaError):
-    """The user has no such recovery code, or it was used."""
-
-    reason = "recovery_code_unknown"

@@ -59,6 +59,28 @@ def mfa_methods(open_services: Callable[[], MfaServices]) -> dict[str, Method]:
         require(caller, MFA_SERVICE, "ResyncTotp", devices.find_owner(request.serial_number))
         return _device(devices.resync_totp(caller, request.serial_number, request.code1, request.code2))
 
+    def begin_key_registration(data: bytes) -> bytes:
+        request, caller = _parse(pb.BeginKeyRegistrationRequest, data), current_caller()
+        require(caller, MFA_SERVICE, "BeginKeyRegistration", request.user_arn)
+        ceremony = open_services().ceremonies.begin(caller, request.user_arn, request.device_name)
+        return pb.Ceremony(
+            ceremony_id=ceremony.ceremony_id,
+            options_json=ceremony.options_json,
+            expires_at_unix_ms=ceremony.expires_at_ms,
+        ).SerializeToString()
+
+    def finish_key_registration(data: bytes) -> bytes:
+        request, caller = _parse(pb.FinishCeremonyRequest, data), current_caller()
+        ceremonies = open_services().ceremonies
+        require(caller, MFA_SERVICE, "FinishKeyRegistration", ceremonies.find_owner(request.ceremony_id))
+        return _device(ceremonies.finish(caller, request.ceremony_id, request.response_json))
+
+    def generate_recovery_codes(data: bytes) -> bytes:
+        request, caller = _parse(pb.GenerateRecoveryCodesRequest, data), current_caller()
+        require(caller, MFA_SERVICE, "GenerateRecoveryCodes", request.user_arn)
+        codes = open_services().recovery.generate(caller, request.user_arn)
+        return pb.RecoveryCodes(codes=codes).SerializeToString()
+
     def list_devices(data: bytes) -> bytes:
         request, caller = _parse(pb.ListDevicesRequest, data), current_caller()
         require(caller, MFA_SERVICE, "ListDevices", request.user_arn)
@@ -76,6 +98,9 @@ def mfa_methods(open_services: Callable[[], MfaServices]) -> dict[str, Method]:
         "BeginTotpEnrollment": begin_totp_enrollment,
         "ConfirmTotpEnrollment": confirm_totp_enrollment,
         "ResyncTotp": resync_totp,
+        "BeginKeyRegistration": begin_key_registration,
+        "FinishKeyRegistration": finish_key_registration,
+        "GenerateRecoveryCodes": generate_recovery_codes,
         "ListDevices": list_devices,
         "DeactivateDevice": deactivate_device,
     }

@@ -299,7 +299,7 @@ def advance_sign_count(
 
 def touch(connection: Connection, serial_number: str, now_ms: int) -> bool:
     """Note that a device was used; False if it is gone."""
-    # INVARIANT: whoever changes a device and what belongs to it changes the device first, so that none waits for another.
+    # INVARIANT: whoever changes a device and what belongs to it begins with the device, so that none waits in a ring.
     touched = connection.execute(
         update(devices).where(devices.c.serial_number == serial_number, _IS_ENABLED).values(last_used_at_ms=now_ms)
     )
