@@ -175,6 +175,11 @@ def load_public_key(encoded: bytes) -> PublicKey:
     return read_public_key(cbor.decode(encoded))
 
 
+def encode_es256(x: bytes, y: bytes) -> bytes:
+    """Return the COSE_Key for ES256 of a point of P-256, given as two coordinates of 32 bytes."""
+    return _ES256_BEFORE_X + x + _ES256_BEFORE_Y + y
+
+
 def read_public_key(parameters: cbor.Value) -> PublicKey:
     """
     Return the key that has these COSE parameters; ``load_public_key`` says what is refused.
