@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -23,6 +24,7 @@ _FOLDERS = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin
 _SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
+    "full_page_writes": "off",
     "max_connections": "60",
     "shared_buffers": "16MB",
     "dynamic_shared_memory_type": "mmap",
@@ -43,6 +45,13 @@ class Cluster:
         statement = f"CREATE DATABASE {name} TEMPLATE template0"
         self.run("psql", "--quiet", "--no-psqlrc", "--dbname=postgres", "--command", statement)
         return f"postgresql://tests@/{name}?host={quote(str(self._folder))}"
+
+    def new_schema(self) -> str:
+        """Make an empty schema in a database that all share, and return its URL; quicker than a database."""
+        name = f"schema{next(self._numbers)}"
+        self.run("psql", "--quiet", "--no-psqlrc", "--dbname=postgres", "--command", f"CREATE SCHEMA {name}")
+        options = quote(f"-c search_path={name}")
+        return f"postgresql://tests@/postgres?host={quote(str(self._folder))}&options={options}"
 
     def run(self, program: str, *arguments: str) -> str:
         """Run a client program as the administrator of the cluster, and return what it printed."""
@@ -98,18 +107,11 @@ def _account() -> pwd.struct_passwd | None:
 
 
 def _run(account: pwd.struct_passwd | None, *command: str) -> None:
-    if account is None:
-        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
-    else:
-        run = subprocess.run(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            cwd="/",
-            user=account.pw_uid,
-            group=account.pw_gid,
-            extra_groups=[],
-        )
-    assert run.returncode == 0, run.stderr
+    """Run a program of the server; a pipe would stay open for as long as the server runs."""
+    who: dict[str, Any] = {}
+    if account is not None:
+        who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    with tempfile.TemporaryFile() as output:
+        run = subprocess.run(command, stdout=output, stderr=output, check=False, cwd="/", **who)
+        output.seek(0)
+        assert run.returncode == 0, output.read().decode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from sidecar.model.errors import MfaError, ThrottledError
+from sidecar.model.errors import LimitExceededError, MfaError, ThrottledError
 from sidecar.services.callers import Caller
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
 from sidecar.services.store import throttles as rows
@@ -68,11 +68,11 @@ class Throttles:
             if count.is_locked:
                 self._journal.changed(caller, Change.USER_LOCKED, user_arn=user_arn)
             raise
-        with self._store.write() as connection:
-            if forgives:
-                rows.clear(connection, user_arn)
-            else:
-                rows.take_back(connection, user_arn)
+        except LimitExceededError:
+            # The proof held; it is something else that cannot be.
+            self._succeeded(user_arn, forgives=False)
+            raise
+        self._succeeded(user_arn, forgives=forgives)
 
     def unlock(self, caller: Caller, user_arn: str) -> int:
         """Forget the failures of a user, and return how many they were."""
@@ -80,6 +80,13 @@ class Throttles:
             failures = rows.clear(connection, user_arn)
         self._journal.changed(caller, Change.USER_UNLOCKED, user_arn=user_arn)
         return failures
+
+    def _succeeded(self, user_arn: str, *, forgives: bool) -> None:
+        with self._store.write() as connection:
+            if forgives:
+                rows.clear(connection, user_arn)
+            else:
+                rows.take_back(connection, user_arn)
 
     def _throttled(self, user_arn: str, now_ms: int) -> ThrottledError:
         with self._store.read() as connection:

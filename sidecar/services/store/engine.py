@@ -169,17 +169,21 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql_engine(url: URL) -> Engine:
-    arguments: dict[str, object] = {}
-    if "options" not in url.query:
-        milliseconds = 1000 * _PATIENCE
-        arguments["options"] = (
-            f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
-            f" -c idle_in_transaction_session_timeout={milliseconds} -c synchronous_commit=on"
-        )
+    milliseconds = 1000 * _PATIENCE
+    options = [
+        f"-c statement_timeout={milliseconds}",
+        f"-c lock_timeout={milliseconds}",
+        f"-c idle_in_transaction_session_timeout={milliseconds}",
+        # A code that was spent stays spent, also when the server crashes.
+        "-c synchronous_commit=on",
+        # What the URL says comes last, and so counts.
+        *url.normalized_query.get("options", ()),
+    ]
+    arguments: dict[str, object] = {"options": " ".join(options)}
     if "connect_timeout" not in url.query:
         arguments["connect_timeout"] = _PATIENCE
     return create_engine(
-        url,
+        url.difference_update_query(["options"]),
         connect_args=arguments,
         isolation_level="READ COMMITTED",
         pool_size=_POOL_SIZE,
