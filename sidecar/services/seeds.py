@@ -9,7 +9,6 @@ one seals; all of them open. ``#`` begins a comment.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import errno
 import fcntl
@@ -87,19 +86,23 @@ class KeyFile:
     def read(self) -> Keyring:
         """Return the keys in the file."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             what = "it is a symbolic link" if error.errno == errno.ELOOP else os.strerror(error.errno or 0).lower()
             raise SettingsError(f"key file `{self.path}` cannot be read: {what}", help=_MAKE) from None
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise SettingsError(f"key file `{self.path}` is not a regular file")
             if status.st_mode & 0o077:
                 raise SettingsError(
                     f"key file `{self.path}` can be read by others", help="take that away with chmod 600"
                 )
-            return parse_keys(file.read(_MAX_TEXT + 1), f"key file `{self.path}`")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                text = file.read(_MAX_TEXT + 1)
+        finally:
+            os.close(descriptor)
+        return parse_keys(text, f"key file `{self.path}`")
 
     def create(self) -> None:
         """
@@ -259,7 +262,7 @@ def parse_keys(text: bytes, where: str) -> Keyring:
             continue
         try:
             key = base64.b64decode(words[1], validate=True) if len(words) == 2 else b""
-        except binascii.Error:
+        except ValueError:
             key = b""
         # The line is not repeated: it may be a key with a typing error.
         if not _NAME.fullmatch(words[0]) or len(key) != _KEY_BYTES:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import Table
 
@@ -199,7 +199,11 @@ def _translated() -> Iterator[None]:
     """Turn a database that is out of reach, busy or full into an error of ours; all else is a fault in a statement."""
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+    except (DatabaseError, InterfaceError, PoolTimeoutError) as error:
+        # SQLite tells of a damaged file with the very class that all others derive from.
+        is_out_of_reach = isinstance(error, OperationalError | InterfaceError | PoolTimeoutError)
+        if not is_out_of_reach and type(error) is not DatabaseError:
+            raise
         # SQLAlchemy's own text holds the parameters; that of the driver does not.
         cause = str(getattr(error, "orig", None) or "no connection is free").strip().partition("\n")[0]
         raise SourceUnavailableError(
