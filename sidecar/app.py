@@ -268,9 +268,12 @@ def open_audit(settings: Settings, *, log: Log, on_drop: Callable[[], None]) -> 
     return RecordedAudit(AuditFile(path, log=log, on_drop=on_drop), now=time.time_ns)
 
 
-def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics) -> MfaServices:
+def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, must_exist: bool = False) -> MfaServices:
     """
     Return the services of second factors, on the store that the settings name.
+
+    Args:
+        must_exist: Whether to refuse a store in a file that is not there yet.
 
     Raises:
         SettingsError: The store or the keys cannot be used.
@@ -279,10 +282,9 @@ def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics) -> M
     # A sidecar that keeps no devices needs neither a database nor its driver.
     from sidecar.services.mfa import build_mfa, find_keys
     from sidecar.services.relying_party import RelyingParty
-    from sidecar.services.seeds import SeedSealer
     from sidecar.services.store.engine import open_store
 
-    store = open_store(settings.store_url, state_dir=settings.state_dir)
+    store = open_store(settings.store_url, state_dir=settings.state_dir, must_exist=must_exist)
     try:
         keys = find_keys(
             state_dir=settings.state_dir,
@@ -292,7 +294,7 @@ def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics) -> M
         )
         return build_mfa(
             store=store,
-            sealer=SeedSealer(keys),
+            keys=keys,
             audit=audit,
             metrics=metrics,
             now=time.time_ns,

@@ -15,6 +15,7 @@ from sidecar.services.ceremonies import CeremonyService
 from sidecar.services.challenges import ChallengeService
 from sidecar.services.devices import DeviceService
 from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.key_rotation import KeyRotation
 from sidecar.services.mfa_journal import MfaJournal, MfaMetrics
 from sidecar.services.recovery import RecoveryService
 from sidecar.services.relying_party import RelyingParty
@@ -37,12 +38,13 @@ class MfaServices:
     ceremonies: CeremonyService
     challenges: ChallengeService
     recovery: RecoveryService
+    rotation: KeyRotation
 
 
 def build_mfa(
     *,
     store: Store,
-    sealer: SeedSealer,
+    keys: KeySource,
     audit: AuditTrail,
     metrics: MfaMetrics,
     now: Callable[[], int],
@@ -52,9 +54,11 @@ def build_mfa(
     Return the services on *store*.
 
     Args:
+        keys: What seeds are sealed with.
         now: Gives nanoseconds since the epoch.
         relying_party: What keys are registered for; its name is what authenticator apps show.
     """
+    sealer = SeedSealer(keys)
     journal = MfaJournal(audit=audit, metrics=metrics)
     throttles = Throttles(store=store, now=now, journal=journal)
     fresh_proof = FreshProof(store=store, now=now)
@@ -87,6 +91,7 @@ def build_mfa(
             now=now,
         ),
         recovery=RecoveryService(store=store, fresh_proof=fresh_proof, journal=journal, now=now),
+        rotation=KeyRotation(store=store, keys=keys, sealer=sealer, journal=journal),
     )
 
 

@@ -20,7 +20,7 @@ from sidecar.services.challenges import OpenedChallenge
 from sidecar.services.mfa import MfaServices, build_mfa
 from sidecar.services.mfa_journal import Change, Factor, NullMfaMetrics
 from sidecar.services.relying_party import RelyingParty
-from sidecar.services.seeds import KeyFile, SeedSealer
+from sidecar.services.seeds import KeyFile
 from sidecar.services.store.devices import Device
 from sidecar.services.store.engine import Store
 from tests.authenticators import Ctap2Key, U2fKey, plug
@@ -120,10 +120,9 @@ class Kit:
         self.keys = KeyFile(folder / "mfa.key")
         self.keys.create()
         self.party = RelyingParty(id=RP_ID, origins=(ORIGIN,), **party)
-        self.sealer = SeedSealer(self.keys)
         self.services: MfaServices = build_mfa(
             store=store,
-            sealer=self.sealer,
+            keys=self.keys,
             audit=self.audit,
             metrics=self.metrics,
             now=self.clock,
