@@ -36,12 +36,14 @@ class Attestation:
 
     Attributes:
         format: Attestation statement format identifier, such as ``packed``.
+        algorithm: COSE algorithm that the statement is signed by, where it names one.
         certificates: X.509 certificates in DER, that of the attestation key first.
         trusted: Whether the certificates lead to a root that the deployment trusts.
     """
 
     format: str
     type: AttestationType
+    algorithm: int | None = None
     certificates: tuple[bytes, ...] = ()
     trusted: bool = False
 

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 from sidecar.mfa import cose
 from sidecar.mfa.certificates import Certificate, read_certificate, verify_chain
-from sidecar.mfa.credential import AttestationType
+from sidecar.mfa.credential import Attestation, AttestationType
 from sidecar.mfa.encoding import decode_base64url, decode_json
 from sidecar.model.errors import (
     AttestationCertificateError,
@@ -133,16 +133,28 @@ class MetadataEntry:
             if report.status in REFUSED_STATUSES and (report.certificate is None or report.certificate in shown):
                 raise AuthenticatorRevokedError(f"the FIDO metadata gives the model the status {report.status}")
 
-    def verify_kind(self, kind: AttestationType, algorithm: int) -> None:
-        """Return if the model attests in this way with such keys, or raise ``AttestationNotAcceptedError``."""
+    def verify_kind(self, attestation: Attestation, algorithm: int) -> None:
+        """
+        Return if the model attests in this way, with such keys.
+
+        Args:
+            algorithm: COSE algorithm of the credential.
+
+        Raises:
+            AttestationNotAcceptedError: It does not.
+        """
         if self.attestation_types:
             surrogate = self.attestation_types == {_SELF_ATTESTATION}
-            if kind is AttestationType.CERTIFIED and surrogate:
+            if attestation.type is AttestationType.CERTIFIED and surrogate:
                 raise AttestationNotAcceptedError("the model has self attestation alone")
-            if kind is AttestationType.SELF and _SELF_ATTESTATION not in self.attestation_types:
+            if attestation.type is AttestationType.SELF and _SELF_ATTESTATION not in self.attestation_types:
                 raise AttestationNotAcceptedError("the model has no self attestation")
         if self.algorithms is not None and algorithm not in self.algorithms:
             raise AttestationNotAcceptedError("the model has no keys of this algorithm")
+        # A TPM's attestation key is no credential, and of another algorithm.
+        if attestation.format == "packed" and self.algorithms is not None:
+            if attestation.algorithm not in self.algorithms:
+                raise AttestationNotAcceptedError("the model signs no statements by this algorithm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

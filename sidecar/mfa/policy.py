@@ -96,7 +96,7 @@ def evaluate(
         entry = policy.metadata.find(aaguid, chain[0] if chain else None)
     if entry is not None and attestation.type is not AttestationType.NONE:
         entry.verify_status(chain)
-        entry.verify_kind(attestation.type, algorithm)
+        entry.verify_kind(attestation, algorithm)
     anchors = (*(entry.roots if entry is not None else ()), *policy.trust_anchors)
     if chain and anchors and now is not None:
         try:

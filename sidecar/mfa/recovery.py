@@ -45,7 +45,7 @@ def format_recovery_code(random: bytes) -> str:
         ValueError: There are more or fewer bytes.
 
     >>> format_recovery_code(bytes(range(10)))
-    '0004-1061-050R-3GG9'
+    '000G-40R4-0M30-E209'
     """
     if len(random) != CODE_BYTES:
         raise ValueError(f"a recovery code is made of {CODE_BYTES} bytes")
@@ -61,8 +61,8 @@ def normalise_recovery_code(text: str) -> str:
     Raises:
         RecoveryCodeMalformedError: It is not of the shape of a code.
 
-    >>> normalise_recovery_code(" ooo4-1o61 050r-3gg9")
-    '00041061050R3GG9'
+    >>> normalise_recovery_code(" oo0g-40r4 oM30-e2o9")
+    '000G40R40M30E209'
     """
     if len(text) > MAX_TEXT_LETTERS or not text.isascii():
         raise RecoveryCodeMalformedError("a recovery code has 16 letters and digits")

@@ -33,6 +33,7 @@ from sidecar.model.snapshot import Snapshot
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.conformance.cases import FEDERATED_ARN, OTHER_ACCOUNT, SESSION_ARN, USER_ARN, build_snapshot
 from tests.fuzz.harness import EDGES, Target
+from tests.fuzz.mfa import MFA_TARGETS
 from tests.oracle import decide
 
 HERE = Path(__file__).parent
@@ -973,4 +974,5 @@ TARGETS = (
         tokens=(_FIELD, b"*", b"?", b":", b"arn:aws:iam::", b"\xed\xa0\x80", b"\x00", b"${aws:username}"),
         max_bytes=1 << 14,
     ),
+    *MFA_TARGETS,
 )

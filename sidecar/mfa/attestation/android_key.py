@@ -71,6 +71,7 @@ def verify(given: Given, *, require_authorizations: bool = False) -> Attestation
     return Attestation(
         format=FORMAT,
         type=AttestationType.CERTIFIED,
+        algorithm=algorithm,
         certificates=tuple(certificate.der for certificate in certificates),
     )
 

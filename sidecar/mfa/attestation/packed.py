@@ -37,6 +37,7 @@ def verify(given: Given) -> Attestation:
         return Attestation(
             format=FORMAT,
             type=AttestationType.CERTIFIED,
+            algorithm=algorithm,
             certificates=tuple(certificate.der for certificate in certificates),
         )
     # SPEC: WebAuthn Level 3, section 8.2, verification procedure, "if x5c is not present".
@@ -44,4 +45,4 @@ def verify(given: Given) -> Attestation:
         raise AttestationMismatchError("the statement is signed by another algorithm than the credential has")
     if not is_signed_by(given.key.key, algorithm, signature, given.signed):
         raise AttestationSignatureInvalidError("the statement is not signed with the credential's key")
-    return Attestation(format=FORMAT, type=AttestationType.SELF)
+    return Attestation(format=FORMAT, type=AttestationType.SELF, algorithm=algorithm)

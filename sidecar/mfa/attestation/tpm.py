@@ -133,6 +133,7 @@ def verify(given: Given) -> Attestation:
     return Attestation(
         format=FORMAT,
         type=AttestationType.CERTIFIED,
+        algorithm=algorithm,
         certificates=tuple(certificate.der for certificate in certificates),
     )
 
