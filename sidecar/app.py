@@ -135,7 +135,7 @@ class Application:
         mfa_metrics = PrometheusMfaMetrics(metrics.registry)
         audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
         self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics))
-        if settings.store_url or (settings.state_dir / "mfa.db").exists():
+        if any(_states_mfa(settings)) or (settings.state_dir / "mfa.db").exists():
             # What keeps devices from being used is to be told now, not to the first person who needs one.
             self._mfa.open()
         self._listeners: list[tuple[str, GrpcListener]] = [
@@ -254,6 +254,20 @@ class Application:
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
 
 
+def _states_mfa(settings: Settings) -> tuple[object, ...]:
+    """Return what somebody states who has second factors in mind."""
+    return (
+        settings.store_url,
+        settings.mfa_key_file,
+        settings.mfa_key_command,
+        settings.mfa_aaguid,
+        settings.mfa_metadata,
+        settings.mfa_metadata_root,
+        settings.mfa_trust_anchor,
+        settings.mfa_attestation != "record",
+    )
+
+
 def open_audit(settings: Settings, *, log: Log, on_drop: Callable[[], None]) -> AuditTrail:
     """
     Return the audit trail in the file that the settings name.
@@ -280,6 +294,7 @@ def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, must
         SourceUnavailableError: The store cannot be reached.
     """
     # A sidecar that keeps no devices needs neither a database nor its driver.
+    from sidecar.services.attestation import AttestationSettings, read_attestation_policy
     from sidecar.services.mfa import build_mfa, find_keys
     from sidecar.services.relying_party import RelyingParty
     from sidecar.services.store.engine import open_store
@@ -292,13 +307,26 @@ def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, must
             key_file=settings.mfa_key_file,
             key_command=settings.mfa_key_command,
         )
+        attestation = AttestationSettings(
+            mode=settings.mfa_attestation,
+            aaguids=settings.mfa_aaguid,
+            metadata=settings.mfa_metadata,
+            metadata_root=settings.mfa_metadata_root,
+            trust_anchors=settings.mfa_trust_anchor,
+        )
         return build_mfa(
             store=store,
             keys=keys,
             audit=audit,
             metrics=metrics,
             now=time.time_ns,
-            relying_party=RelyingParty(id=settings.rp_id, origins=settings.allowed_origin),
+            relying_party=RelyingParty(
+                id=settings.rp_id,
+                origins=settings.allowed_origin,
+                attestation_policy=read_attestation_policy(attestation, store=store, now=time.time_ns),
+                requires_user_verification=settings.mfa_user_verification == "required",
+                allows_sign_count_regression=settings.mfa_sign_count == "warn",
+            ),
         )
     except BaseException:
         store.close()

@@ -112,6 +112,36 @@ SETTINGS = (
         " and http://localhost:9194 where that is localhost.",
         is_list=True,
     ),
+    Setting(
+        "mfa_user_verification",
+        "WORD",
+        "What security keys ask of their owner beside a touch: discouraged (nothing), or required (a PIN or a finger).",
+        "discouraged",
+    ),
+    Setting(
+        "mfa_sign_count",
+        "WORD",
+        "What becomes of a security key whose counter falls, as that of a copy does: refuse, or warn.",
+        "refuse",
+    ),
+    Setting(
+        "mfa_attestation",
+        "WORD",
+        "What a security key has to prove about itself: ignore (nothing), record (it is kept), require_listed (a model"
+        " of --mfa-aaguid) or require_trusted (certificates that lead to a root).",
+        "record",
+    ),
+    Setting(
+        "mfa_aaguid", "UUID", "Model of security keys that may be enrolled; may be given several times.", is_list=True
+    ),
+    Setting("mfa_metadata", "FILE", "The FIDO Metadata Service's file (MDS3), which is obeyed."),
+    Setting("mfa_metadata_root", "FILE", "Certificate that its signer leads to."),
+    Setting(
+        "mfa_trust_anchor",
+        "FILE",
+        "Certificate of a further root that keys may lead to; may be given several times.",
+        is_list=True,
+    ),
     Setting("watch_interval", "SECONDS", "Time between two looks at the files of the source; 0 never looks.", "1"),
     Setting("watch_settle", "SECONDS", "Time without a change after which changed files are loaded.", "0.5"),
     Setting("compile_timeout", "SECONDS", "Longest time that compiling may take.", "300"),
@@ -140,6 +170,13 @@ class Settings:
     audit_log: Path | None
     rp_id: str
     allowed_origin: tuple[str, ...]
+    mfa_user_verification: str
+    mfa_sign_count: str
+    mfa_attestation: str
+    mfa_aaguid: tuple[str, ...]
+    mfa_metadata: Path | None
+    mfa_metadata_root: Path | None
+    mfa_trust_anchor: tuple[Path, ...]
     watch_interval: float
     watch_settle: float
     compile_timeout: float
@@ -264,6 +301,13 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         audit_log=_path(stated, "audit_log"),
         rp_id=rp_id,
         allowed_origin=_origins(stated, rp_id),
+        mfa_user_verification=_word(stated, "mfa_user_verification", ("discouraged", "required")),
+        mfa_sign_count=_word(stated, "mfa_sign_count", ("refuse", "warn")),
+        mfa_attestation=_word(stated, "mfa_attestation", ("ignore", "record", "require_listed", "require_trusted")),
+        mfa_aaguid=_many(stated, "mfa_aaguid"),
+        mfa_metadata=_path(stated, "mfa_metadata"),
+        mfa_metadata_root=_path(stated, "mfa_metadata_root"),
+        mfa_trust_anchor=tuple(Path(text) for text in _many(stated, "mfa_trust_anchor")),
         watch_interval=_seconds(stated, "watch_interval", 0, 3600),
         watch_settle=_seconds(stated, "watch_settle", 0, 60),
         compile_timeout=_seconds(stated, "compile_timeout", 1, 86_400),

@@ -118,6 +118,7 @@ MIGRATIONS: tuple[Migration, ...] = (
                 retry_at_ms BIGINT NOT NULL
             )
             """,
+            "CREATE TABLE high_marks (name TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL)",
             """
             CREATE TABLE recovery_sets (
                 user_arn TEXT NOT NULL PRIMARY KEY,

@@ -133,6 +133,14 @@ throttles = Table(
     Column("retry_at_ms", BigInteger, nullable=False),
 )
 
+#: Numbers that only rise, such as that of the FIDO metadata.
+high_marks = Table(
+    "high_marks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
 #: Salt of the recovery codes of a user; making new ones replaces it.
 recovery_sets = Table(
     "recovery_sets",
