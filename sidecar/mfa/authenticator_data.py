@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sidecar.mfa import cbor
-from sidecar.model.errors import AuthenticatorDataMalformedError, CborMalformedError, CredentialIdInvalidError
+from sidecar.model.errors import AuthenticatorDataMalformedError, CredentialIdInvalidError
 
 USER_PRESENT = 0x01
 USER_VERIFIED = 0x04
@@ -120,7 +120,5 @@ def _read_attested_data(data: bytes, at: int) -> tuple[AttestedData, int]:
     if len(credential_id) != length:
         raise AuthenticatorDataMalformedError("the credential id is cut short")
     at += length
-    if at == len(data):
-        raise CborMalformedError("the public key is missing")
     parameters, end = cbor.decode_first(data, at)
     return AttestedData(aaguid, credential_id, data[at:end], parameters), end

@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from sidecar.mfa import der as der_reader
+from sidecar.mfa.cose import MAX_RSA_EXPONENT
 from sidecar.model.errors import (
     AttestationCertificateError,
     AttestationExpiredError,
@@ -27,7 +27,7 @@ from sidecar.model.errors import (
 MAX_CERTIFICATE_BYTES = 16 * 1024
 
 #: What reading a hostile certificate can raise, at whichever member it goes wrong. The library warns of certificates
-#: that it will refuse one day; where warnings are errors, so is that.
+#: that it finds odd or will refuse one day; where warnings are errors, such a certificate cannot be read.
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -36,7 +36,7 @@ _UNREADABLE = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
-    CryptographyDeprecationWarning,
+    UserWarning,
 )
 
 _AAGUID = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
@@ -61,7 +61,7 @@ class Certificate:
     Thread-safety: immutable.
 
     Attributes:
-        key: Public key; of RSA it has at most 4096 bits.
+        key: Public key; of RSA it has 2048 to 4096 bits.
         extensions: By object identifier.
         not_before: With time zone.
     """
@@ -123,7 +123,7 @@ def read_certificate(der: bytes) -> Certificate:
     except _UNREADABLE:
         raise AttestationCertificateError("a certificate cannot be read") from None
     if isinstance(key, rsa.RSAPublicKey):
-        if not 1024 <= key.key_size <= 4096:
+        if not 2048 <= key.key_size <= 4096 or key.public_numbers().e > MAX_RSA_EXPONENT:
             raise AttestationCertificateError("the key of a certificate is too short or too long")
     elif not isinstance(key, (ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
         raise AttestationCertificateError("the key of a certificate is of a type that signs no attestation")

@@ -40,7 +40,8 @@ KeyMaterial: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.
 _KTY, _ALG = 1, 3
 _OKP, _EC2, _RSA = 1, 2, 3
 _MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 4096
-_MAX_RSA_EXPONENT = 2**32 - 1
+#: Greatest exponent of an RSA key; it keeps one verification short, whoever chose the key.
+MAX_RSA_EXPONENT = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ def _read_rsa(parameters: dict[int | str, cbor.Value]) -> rsa.RSAPublicKey:
     # The limits keep one verification short, whoever chose the key.
     if not _MIN_RSA_BITS <= modulus.bit_length() <= _MAX_RSA_BITS or modulus % 2 == 0:
         raise PublicKeyInvalidError(f"the modulus is even, or has not {_MIN_RSA_BITS} to {_MAX_RSA_BITS} bits")
-    if not 3 <= exponent <= _MAX_RSA_EXPONENT or exponent % 2 == 0:
+    if not 3 <= exponent <= MAX_RSA_EXPONENT or exponent % 2 == 0:
         raise PublicKeyInvalidError("the exponent is even, too small or too large")
     try:
         return rsa.RSAPublicNumbers(exponent, modulus).public_key()

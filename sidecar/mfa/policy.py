@@ -89,16 +89,24 @@ def evaluate(
         raise AaguidNotListedError("no authenticator model is listed")
     if policy.allowed_aaguids is not None and aaguid not in policy.allowed_aaguids:
         raise AaguidNotListedError("the authenticator model is not listed")
+    if policy.metadata is None and not policy.trust_anchors:
+        if policy.mode is AttestationMode.REQUIRE_TRUSTED:
+            raise AttestationUntrustedError("no root is trusted here")
+        return attestation
+    if now is None:
+        raise AttestationUntrustedError("without a clock no certificate can be followed to a root")
     chain = tuple(read_certificate(der) for der in attestation.certificates)
     entry = None
-    if policy.metadata is not None and now is not None:
+    if policy.metadata is not None:
         policy.metadata.verify_fresh(now)
         entry = policy.metadata.find(aaguid, chain[0] if chain else None)
-    if entry is not None and attestation.type is not AttestationType.NONE:
+    if entry is not None:
+        # A model that says itself to be one of those needs no further proof.
         entry.verify_status(chain)
-        entry.verify_kind(attestation, algorithm)
+        if attestation.type is not AttestationType.NONE:
+            entry.verify_kind(attestation, algorithm)
     anchors = (*(entry.roots if entry is not None else ()), *policy.trust_anchors)
-    if chain and anchors and now is not None:
+    if chain and anchors:
         try:
             verify_chain(chain, anchors, now=now, may_hold_root=attestation.format in _ROOT_INCLUDED)
         except AttestationUntrustedError:
@@ -107,7 +115,7 @@ def evaluate(
                 raise
         else:
             return replace(attestation, trusted=True)
-    # Self attestation has no certificate; the metadata may say that a model has nothing else.
+    # What has no certificate, as self attestation, leads nowhere.
     if policy.mode is AttestationMode.REQUIRE_TRUSTED:
         raise AttestationUntrustedError("the attestation does not lead to a trusted root")
     return attestation

@@ -10,11 +10,12 @@ The error tree, and the problems that a source of policies can have.
     |  `- ImageError              a compiled image is damaged or foreign
     |- RequestError               the caller's fault; names the field
     |- MfaError                   a second factor did not hold
-    |  |- ResponseTooLargeError … UserHandleMismatchError    a WebAuthn response, step by step
+    |  |- ResponseTooLargeError … SignCountRegressedError    a WebAuthn response, step by step
     |  |- AttestationError        how an authenticator describes itself, and whether that is believed
     |  |- MetadataError           the FIDO metadata that an operator provides
     |  |- CodeMismatchError, CodeReplayedError, CodesNotConsecutiveError, TotpSecretError    TOTP
-    |  `- RecoveryCodeMismatchError
+    |  |- RecoveryCodeMismatchError
+    |  `- U2fRegistrationMalformedError
     |- AuthenticationError        who calls could not be established
     |- PermissionDeniedError      who calls is known and may not
     |- NotFoundError              what is named is not there

@@ -369,8 +369,18 @@ _OURS: list[Case[RegistrationForge]] = [
          lambda: {"fmt": "tpm", "statement": made.tpm(name=b"\x00\x0b" + bytes(32))}),
     Case("tpm", "a public area that is cut short", "attestation_statement_malformed",
          lambda: {"fmt": "tpm", "statement": made.tpm(public=b"\x00\x23\x00\x0b\x00")}),
-    Case("tpm", "a public area of another kind", "attestation_statement_malformed",
-         lambda: {"fmt": "tpm", "statement": made.tpm(public=b"\x00\x08\x00\x0b" + bytes(30))}),
+    *(
+        Case("tpm", f"a public area {about}", "attestation_statement_malformed",
+             lambda head=head, rest=rest: {"fmt": "tpm", "statement": made.tpm(  # type: ignore[misc]
+                 public=bytes.fromhex(head) + bytes(6) + bytes.fromhex(rest))})
+        for about, head, rest in (
+            ("of another kind", "0008000b", "00100010"),
+            ("named by a hash nobody knows", "00230012", "001000100003001000000000"),
+            ("of a key that encrypts", "0023000b", "000600100003001000000000"),
+            ("on a curve nobody knows", "0023000b", "001000100010001000000000"),
+            ("with bytes left over", "0023000b", "00100010000300100000000000"),
+        )
+    ),
     Case("tpm", "a certificate with a subject", "attestation_certificate_invalid",
          lambda: {"fmt": "tpm", "statement": made.tpm(chain=[
              made.aik_certificate(made.BATCH, subject=made.ROOT.name)])}),
@@ -399,6 +409,16 @@ _OURS: list[Case[RegistrationForge]] = [
          lambda: {"fmt": "android-key", "statement": made.android_key(tee=b"\x30\x00"), "expected": trusting()}),
     Case("android-key", "a description that is none", "attestation_certificate_invalid",
          lambda: {"fmt": "android-key", "statement": made.android_key(description=b"\x30\x81")}),
+    Case("android-key", "a description whose challenge is no bytes", "attestation_certificate_invalid",
+         lambda: {"fmt": "android-key", "statement": made.android_key(
+             description=made.tlv(0x30, *[made.tlv(0x02, b"\x01")] * 6, *[made.tlv(0x30)] * 2))}),
+    Case("android-key", "a list of authorizations that is cut short", "attestation_certificate_invalid",
+         lambda: {"fmt": "android-key", "statement": made.android_key(software=made.tlv(0x30, b"\xa1\x05"))}),
+    Case("android-key", "an origin that is no number", "attestation_certificate_invalid",
+         lambda: {"fmt": "android-key", "statement": made.android_key(
+             software=made.tlv(0x30, made.tlv(b"\xbf\x85\x3e", made.tlv(0x04, b"\x00"))))}),
+    Case("fido-u2f", "a credential for another algorithm", "attestation_mismatch",
+         lambda: {"algorithm": -35, "fmt": "fido-u2f", "statement": made.fido_u2f()}),
     Case("apple", "anonymous attestation", "", lambda: {"fmt": "apple", "statement": made.apple()}),
     Case("apple", "the nonce is another", "attestation_mismatch",
          lambda: {"fmt": "apple", "statement": made.apple(nonce=bytes(32))}),
@@ -451,6 +471,13 @@ _OURS: list[Case[RegistrationForge]] = [
         "statement": made.fido_u2f(chain=[made.leaf(aaguid=None, issuer=made.ROOT)]),
         "expected": trusting(made.entry(aaguid=bytes(15) + b"\x01", attestationCertificateKeyIdentifiers=[
             made.key_identifier()]))}),
+    Case("policy", "a revoked model that does not attest itself", "authenticator_revoked", lambda: {
+        **_bare(), "expected": trusting(made.entry(statuses=[{"status": "REVOKED"}]), mode=AttestationMode.RECORD)}),
+    Case("policy", "metadata, and no clock", "attestation_untrusted", lambda: {
+        "statement": made.packed(), "expected": {**trusting(mode=AttestationMode.RECORD), "now": None}}),
+    Case("policy", "a chain is required, and there are no roots", "attestation_untrusted", lambda: {
+        "statement": made.packed(), "expected": {
+            "attestation_policy": AttestationPolicy(mode=AttestationMode.REQUIRE_TRUSTED)}}),
     Case("policy", "metadata that is overdue", "metadata_expired", lambda: {
         "statement": made.packed(), "expected": {**trusting(), "now": 1_800_000_000.0}}),
     Case("chain", "an authority that may not have one below it", "attestation_untrusted", lambda: {
