@@ -134,7 +134,7 @@ class Application:
         authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, metrics=metrics)
         mfa_metrics = PrometheusMfaMetrics(metrics.registry)
         audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
-        self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics))
+        self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log))
         if any(_states_mfa(settings)) or (settings.state_dir / "mfa.db").exists():
             # What keeps devices from being used is to be told now, not to the first person who needs one.
             self._mfa.open()
@@ -282,11 +282,14 @@ def open_audit(settings: Settings, *, log: Log, on_drop: Callable[[], None]) -> 
     return RecordedAudit(AuditFile(path, log=log, on_drop=on_drop), now=time.time_ns)
 
 
-def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, must_exist: bool = False) -> MfaServices:
+def open_mfa(
+    settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, log: Log, must_exist: bool = False
+) -> MfaServices:
     """
     Return the services of second factors, on the store that the settings name.
 
     Args:
+        log: Is told of seeds whose key is missing.
         must_exist: Whether to refuse a store in a file that is not there yet.
 
     Raises:
@@ -314,7 +317,7 @@ def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, must
             metadata_root=settings.mfa_metadata_root,
             trust_anchors=settings.mfa_trust_anchor,
         )
-        return build_mfa(
+        services = build_mfa(
             store=store,
             keys=keys,
             audit=audit,
@@ -328,6 +331,10 @@ def open_mfa(settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, must
                 allows_sign_count_regression=settings.mfa_sign_count == "warn",
             ),
         )
+        missing = services.rotation.find_missing_keys()
+        if missing:
+            log.error("mfa_keys_missing", keys=missing, help="put them back into the key file; until then codes fail")
+        return services
     except BaseException:
         store.close()
         raise

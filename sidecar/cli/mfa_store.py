@@ -140,7 +140,7 @@ def _opened(
     metrics = NullMfaMetrics()
     log = configure_logging("warning", "auto")
     audit = open_audit(settings, log=log, on_drop=metrics.record_audit_dropped)
-    services = open_mfa(settings, audit=audit, metrics=metrics, must_exist=True)
+    services = open_mfa(settings, audit=audit, metrics=metrics, log=log, must_exist=True)
     try:
         yield services
     finally:

@@ -118,9 +118,14 @@ class AuditFile:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(self._path, flags, 0o600)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-            size = os.fstat(descriptor).st_size
+            size = status.st_size
+            if size == 0 and os.geteuid() == 0:
+                # Root may run a command beside a service, which has to go on writing.
+                owner = self._path.parent.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             if line and os.write(descriptor, line) != len(line):
                 # What a full disk took of the line is taken back.
                 os.ftruncate(descriptor, size)

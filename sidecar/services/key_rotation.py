@@ -46,6 +46,17 @@ class KeyRotation:
         self._sealer = sealer
         self._journal = journal
 
+    def find_missing_keys(self) -> list[str]:
+        """
+        Return the names of keys that seeds are sealed with and that are not there.
+
+        Raises:
+            SettingsError: The keys cannot be read.
+        """
+        with self._store.read() as connection:
+            used = rows.list_key_ids(connection)
+        return sorted(set(used) - set(self._keys.read().keys)) if used else []
+
     def rotate(self, caller: Caller, *, drop_old: bool = False) -> Rotation:
         """
         Put a new key into the key file, where there is one, and seal every seed with the key that comes first.

@@ -178,11 +178,11 @@ class KeyFile:
     def _write_draft(self, keys: Mapping[str, bytes]) -> Path:
         draft = self.path.with_name(f".{self.path.name}.{token_hex(6)}")
         try:
-            # Whoever could read the file before can read the new one: root may rotate what a service owns.
-            owner = self.path.stat() if self.path.exists() else None
+            # Root may make and rotate what a service owns, and the service goes on reading it.
+            owner = (self.path if self.path.exists() else self.path.parent).stat()
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(draft, flags, 0o600), "w", encoding="ascii") as file:
-                if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                if os.geteuid() == 0:
                     os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 for name, key in keys.items():
                     file.write(f"{name} {base64.b64encode(key).decode('ascii')}\n")

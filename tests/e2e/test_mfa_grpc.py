@@ -320,6 +320,7 @@ def test_backup_when_restored_elsewhere_then_it_works_with_the_key_alone(tmp_pat
                 code, text = admin.refusal("ResyncTotp", pair(serial_number, secret, 3))
                 assert code is _CODE.UNAVAILABLE
                 assert "which is not there" in text
+                assert "mfa_keys_missing" in {event["event"] for event in other.events}
 
 
 @pytest.mark.parametrize(
@@ -328,8 +329,6 @@ def test_backup_when_restored_elsewhere_then_it_works_with_the_key_alone(tmp_pat
         (["--store-url", "mysql://h/d"], "is no kind of store"),
         (["--mfa-key-file", "/nonexistent/mfa.key"], "cannot be read"),
         (["--mfa-attestation", "require_listed"], "no authenticator model is listed"),
-        (["--rp-id", "127.0.0.1"], "is no host name"),
-        (["--audit-log", "/nonexistent/audit.jsonl"], "cannot be written"),
     ],
 )
 def test_settings_when_they_cannot_be_used_then_nothing_is_served(tmp_path: Path, flags: list[str], words: str) -> None:
