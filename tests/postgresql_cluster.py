@@ -5,6 +5,7 @@ A PostgreSQL cluster that is thrown away: on a Unix socket, owned by somebody wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -29,6 +30,10 @@ _SETTINGS = {
     "shared_buffers": "16MB",
     "dynamic_shared_memory_type": "mmap",
 }
+
+
+class NotInstalledError(Exception):
+    """PostgreSQL cannot be run here."""
 
 
 class Cluster:
@@ -65,12 +70,31 @@ class Cluster:
 
 @contextmanager
 def postgresql_cluster() -> Iterator[Cluster]:
-    """Run a cluster for the length of the block; skip where PostgreSQL is not installed."""
+    """Run a cluster for the length of the block; a test skips where PostgreSQL is not installed."""
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(running_cluster())
+        except NotInstalledError as error:
+            pytest.skip(str(error))
+        yield cluster
+
+
+@contextmanager
+def running_cluster(*, fsync: bool = False) -> Iterator[Cluster]:
+    """
+    Run a cluster for the length of the block.
+
+    Args:
+        fsync: Whether what is committed waits for the disk, as it does where data matter.
+
+    Raises:
+        NotInstalledError: PostgreSQL is not installed.
+    """
     path = os.pathsep.join([*_FOLDERS, os.environ.get("PATH", "")])
     programs = {name: shutil.which(name, path=path) or "" for name in ("initdb", "pg_ctl", "psql", "pg_dump")}
     absent = [name for name, program in programs.items() if not program]
     if absent:
-        pytest.skip(f"PostgreSQL is not installed: there is no {', '.join(absent)}")
+        raise NotInstalledError(f"PostgreSQL is not installed: there is no {', '.join(absent)}")
     account = _account()
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     data, log = folder / "data", folder / "log"
@@ -79,7 +103,8 @@ def postgresql_cluster() -> Iterator[Cluster]:
             os.chown(folder, account.pw_uid, account.pw_gid)
         options = ["--auth=trust", "--username=tests", "--encoding=UTF8", "--no-locale", "--no-sync"]
         _run(account, programs["initdb"], f"--pgdata={data}", *options)
-        settings = " ".join(f"-c {name}={value or _NOTHING}" for name, value in _SETTINGS.items())
+        durable = {"fsync": "on", "full_page_writes": "on"} if fsync else {}
+        settings = " ".join(f"-c {name}={value or _NOTHING}" for name, value in (_SETTINGS | durable).items())
         settings += f" -c unix_socket_directories={folder}"
         # The programs of the server are named by the first of them: initdb stands beside postgres.
         _run(account, programs["pg_ctl"], f"--pgdata={data}", f"--log={log}", "-w", "-o", settings, "start")
@@ -103,7 +128,7 @@ def _account() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    pytest.skip("PostgreSQL does not run as root, and there is nobody else")
+    raise NotInstalledError("PostgreSQL does not run as root, and there is nobody else")
 
 
 def _run(account: pwd.struct_passwd | None, *command: str) -> None:
