@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import disable_created_metrics
@@ -24,12 +26,15 @@ from sidecar import __version__
 from sidecar.core import Recorder
 from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
+from sidecar.services.audit import AuditFile, AuditTrail, RecordedAudit
 from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
 from sidecar.services.decision_log import DecisionLog
 from sidecar.services.decision_log_settings import DecisionLogSettings
 from sidecar.services.log import Log
 from sidecar.services.metrics import PrometheusMetrics
+from sidecar.services.mfa_journal import MfaMetrics, PrometheusMfaMetrics
+from sidecar.services.mfa_opener import MfaOpener
 from sidecar.services.raw_records import RecordSource
 from sidecar.services.record_masks import Masker, load_mask_key
 from sidecar.services.record_sink import FileSink, OutputSink, RecordSink
@@ -45,6 +50,10 @@ from sidecar.transports.decision_source import CoreRecords
 from sidecar.transports.grpc_server import GrpcListener
 from sidecar.transports.grpc_services import management_methods
 from sidecar.transports.http_server import HttpListener, build_application
+from sidecar.transports.mfa_service import MFA_SERVICE, mfa_methods
+
+if TYPE_CHECKING:
+    from sidecar.services.mfa import MfaServices
 
 
 def configure_logging(level: str, style: str) -> Log:
@@ -161,11 +170,20 @@ class Application:
             target=self._snapshots, interval=settings.watch_interval, settle=settings.watch_settle, log=log
         )
         authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, recorder=recorder)
+        mfa_metrics = PrometheusMfaMetrics(metrics.registry)
+        audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
+        self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log))
+        if any(_states_mfa(settings)) or (settings.state_dir / "mfa.db").exists():
+            # What keeps devices from being used is to be told now, not to the first person who needs one.
+            self._mfa.open()
         self._management = GrpcListener(
             addresses=settings.management,
-            methods=management_methods(
-                authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
-            ),
+            methods={
+                **management_methods(
+                    authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
+                ),
+                MFA_SERVICE: mfa_methods(self._mfa.open),
+            },
             verify_authorization=token.verify_authorization,
             tls=_tls_files(settings),
             with_reflection=True,
@@ -271,7 +289,94 @@ class Application:
             self._decision_log.stop(max(self._settings.drain_timeout, _LEAST_LOG_SECONDS))
         if self._http is not None:
             self._http.stop()
+        self._mfa.close()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
+
+
+def _states_mfa(settings: Settings) -> tuple[object, ...]:
+    """Return what somebody states who has second factors in mind."""
+    return (
+        settings.store_url,
+        settings.mfa_key_file,
+        settings.mfa_key_command,
+        settings.mfa_aaguid,
+        settings.mfa_metadata,
+        settings.mfa_metadata_root,
+        settings.mfa_trust_anchor,
+        settings.mfa_attestation != "record",
+    )
+
+
+def open_audit(settings: Settings, *, log: Log, on_drop: Callable[[], None]) -> AuditTrail:
+    """
+    Return the audit trail in the file that the settings name.
+
+    Args:
+        on_drop: Is called for each record that is lost.
+
+    Raises:
+        SettingsError: The file cannot be written.
+    """
+    path = settings.audit_log or settings.state_dir / "audit.jsonl"
+    return RecordedAudit(AuditFile(path, log=log, on_drop=on_drop), now=time.time_ns)
+
+
+def open_mfa(
+    settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, log: Log, must_exist: bool = False
+) -> MfaServices:
+    """
+    Return the services of second factors, on the store that the settings name.
+
+    Args:
+        log: Is told of seeds whose key is missing.
+        must_exist: Whether to refuse a store in a file that is not there yet.
+
+    Raises:
+        SettingsError: The store or the keys cannot be used.
+        SourceUnavailableError: The store cannot be reached.
+    """
+    # A sidecar that keeps no devices needs neither a database nor its driver.
+    from sidecar.services.attestation import AttestationSettings, read_attestation_policy
+    from sidecar.services.mfa import build_mfa, find_keys
+    from sidecar.services.relying_party import RelyingParty
+    from sidecar.services.store.engine import open_store
+
+    store = open_store(settings.store_url, state_dir=settings.state_dir, must_exist=must_exist)
+    try:
+        keys = find_keys(
+            state_dir=settings.state_dir,
+            is_shared=store.is_shared,
+            key_file=settings.mfa_key_file,
+            key_command=settings.mfa_key_command,
+        )
+        attestation = AttestationSettings(
+            mode=settings.mfa_attestation,
+            aaguids=settings.mfa_aaguid,
+            metadata=settings.mfa_metadata,
+            metadata_root=settings.mfa_metadata_root,
+            trust_anchors=settings.mfa_trust_anchor,
+        )
+        services = build_mfa(
+            store=store,
+            keys=keys,
+            audit=audit,
+            metrics=metrics,
+            now=time.time_ns,
+            relying_party=RelyingParty(
+                id=settings.rp_id,
+                origins=settings.allowed_origin,
+                attestation_policy=read_attestation_policy(attestation, store=store, now=time.time_ns),
+                requires_user_verification=settings.mfa_user_verification == "required",
+                allows_sign_count_regression=settings.mfa_sign_count == "warn",
+            ),
+        )
+        missing = services.rotation.find_missing_keys()
+        if missing:
+            log.error("mfa_keys_missing", keys=missing, help="put them back into the key file; until then codes fail")
+        return services
+    except BaseException:
+        store.close()
+        raise
 
 
 def serve(settings: Settings) -> None:

@@ -26,6 +26,10 @@ YES, NO = "yes", "no"
 _MAX_CONFIG_BYTES = 1024 * 1024
 #: As many sockets as the core listens on.
 _MAX_DATA_ADDRESSES = 16
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+#: The last label holds a letter: otherwise it is an address.
+_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}")
+_ORIGIN = re.compile(rf"(?P<scheme>https?)://(?P<host>(?:{_LABEL}\.)*{_LABEL})(?::[1-9][0-9]{{0,4}})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,59 @@ SETTINGS = (
         "Memory of each worker for records that wait; rounded up to a power of two.",
         "4MiB",
     ),
+    Setting(
+        "store_url",
+        "URL",
+        "Where MFA devices are kept: sqlite:///FILE or postgresql://USER@HOST/NAME, which several sidecars may share."
+        " Default: mfa.db in the state directory.",
+    ),
+    Setting(
+        "mfa_key_file",
+        "FILE",
+        "Keys that TOTP seeds are sealed with. Default: mfa.key in the state directory, made at first use.",
+    ),
+    Setting("mfa_key_command", "COMMAND", "Command that prints those keys, in place of the file."),
+    Setting(
+        "audit_log", "FILE", "Where audit records go, one JSON line each. Default: audit.jsonl in the state directory."
+    ),
+    Setting("rp_id", "NAME", "Host name that security keys are registered for; they work for no other.", "localhost"),
+    Setting(
+        "allowed_origin",
+        "ORIGIN",
+        "Origin that a security key may be used from; may be given several times. Default: https://RP_ID,"
+        " and http://localhost:9194 where that is localhost.",
+        is_list=True,
+    ),
+    Setting(
+        "mfa_user_verification",
+        "WORD",
+        "What security keys ask of their owner beside a touch: discouraged (nothing), or required (a PIN or a finger).",
+        "discouraged",
+    ),
+    Setting(
+        "mfa_sign_count",
+        "WORD",
+        "What becomes of a security key whose counter falls, as that of a copy does: refuse, or warn.",
+        "refuse",
+    ),
+    Setting(
+        "mfa_attestation",
+        "WORD",
+        "What a security key has to prove about itself: ignore (nothing), record (it is kept), require_listed (a model"
+        " of --mfa-aaguid) or require_trusted (certificates that lead to a root).",
+        "record",
+    ),
+    Setting(
+        "mfa_aaguid", "UUID", "Model of security keys that may be enrolled; may be given several times.", is_list=True
+    ),
+    Setting("mfa_metadata", "FILE", "The FIDO Metadata Service's file (MDS3), which is obeyed."),
+    Setting("mfa_metadata_root", "FILE", "Certificate that its signer leads to."),
+    Setting(
+        "mfa_trust_anchor",
+        "FILE",
+        "Certificate of a further root that keys may lead to; may be given several times.",
+        is_list=True,
+    ),
     Setting("watch_interval", "SECONDS", "Time between two looks at the files of the source; 0 never looks.", "1"),
     Setting("watch_settle", "SECONDS", "Time without a change after which changed files are loaded.", "0.5"),
     Setting("compile_timeout", "SECONDS", "Longest time that compiling may take.", "300"),
@@ -197,6 +254,19 @@ class Settings:
     tls_cert: Path | None
     tls_key: Path | None
     tls_client_ca: Path | None
+    store_url: str
+    mfa_key_file: Path | None
+    mfa_key_command: str
+    audit_log: Path | None
+    rp_id: str
+    allowed_origin: tuple[str, ...]
+    mfa_user_verification: str
+    mfa_sign_count: str
+    mfa_attestation: str
+    mfa_aaguid: tuple[str, ...]
+    mfa_metadata: Path | None
+    mfa_metadata_root: Path | None
+    mfa_trust_anchor: tuple[Path, ...]
     watch_interval: float
     watch_settle: float
     compile_timeout: float
@@ -299,6 +369,9 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
                 f"management on `{address}` would send the token in the clear",
                 help="add --tls-cert and --tls-key, or listen on loopback",
             )
+    if _path(stated, "mfa_key_file") and _one(stated, "mfa_key_command"):
+        raise SettingsError("keys come from a file or from a command", help="leave out one of the two")
+    rp_id = _rp_id(stated)
     return Settings(
         snapshot=Path(_one(stated, "snapshot")),
         state_dir=_path(stated, "state_dir") or default_state_dir(environment),
@@ -321,6 +394,19 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,
+        store_url=_one(stated, "store_url"),
+        mfa_key_file=_path(stated, "mfa_key_file"),
+        mfa_key_command=_one(stated, "mfa_key_command"),
+        audit_log=_path(stated, "audit_log"),
+        rp_id=rp_id,
+        allowed_origin=_origins(stated, rp_id),
+        mfa_user_verification=_word(stated, "mfa_user_verification", ("discouraged", "required")),
+        mfa_sign_count=_word(stated, "mfa_sign_count", ("refuse", "warn")),
+        mfa_attestation=_word(stated, "mfa_attestation", ("ignore", "record", "require_listed", "require_trusted")),
+        mfa_aaguid=_many(stated, "mfa_aaguid"),
+        mfa_metadata=_path(stated, "mfa_metadata"),
+        mfa_metadata_root=_path(stated, "mfa_metadata_root"),
+        mfa_trust_anchor=tuple(Path(text) for text in _many(stated, "mfa_trust_anchor")),
         watch_interval=_seconds(stated, "watch_interval", 0, 3600),
         watch_settle=_seconds(stated, "watch_settle", 0, 60),
         compile_timeout=_seconds(stated, "compile_timeout", 1, 86_400),
@@ -436,6 +522,39 @@ def _count(stated: Mapping[str, Stated], name: str, least: int, greatest: int) -
     if not least <= int(text) <= greatest:
         raise SettingsError(f"`{name}`: `{text}` is not between {least} and {greatest}")
     return int(text)
+
+
+def _rp_id(stated: Mapping[str, Stated]) -> str:
+    """Return the relying party id. SPEC: WebAuthn Level 3, section 4: a valid domain string, never an address."""
+    text = _one(stated, "rp_id")
+    if len(text) > 253 or _HOST_NAME.fullmatch(text) is None:
+        raise SettingsError(
+            f"`rp_id`: `{text}` is no host name in lower case", help="name the host that people sign in at, no address"
+        )
+    return text
+
+
+def _origins(stated: Mapping[str, Stated], rp_id: str) -> tuple[str, ...]:
+    origins = _many(stated, "allowed_origin")
+    for origin in origins:
+        match = _ORIGIN.fullmatch(origin)
+        if match is None:
+            raise SettingsError(
+                f"`allowed_origin`: `{origin}` is no origin", help=f"write it as browsers do, such as https://{rp_id}"
+            )
+        host = match["host"]
+        if host != rp_id and not host.endswith(f".{rp_id}"):
+            raise SettingsError(
+                f"`allowed_origin`: `{origin}` does not belong to `{rp_id}`",
+                help="browsers let a key be used at the host of --rp-id and those below it",
+            )
+        if match["scheme"] == "http" and host != "localhost":
+            raise SettingsError(
+                f"`allowed_origin`: `{origin}` is not https", help="browsers want https but at localhost"
+            )
+    if origins:
+        return origins
+    return (f"https://{rp_id}", "http://localhost:9194") if rp_id == "localhost" else (f"https://{rp_id}",)
 
 
 def _word(stated: Mapping[str, Stated], name: str, words: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -17,6 +17,9 @@ from sidecar.settings import default_state_dir
 
 if TYPE_CHECKING:
     from sidecar.transports.client import ManagementClient
+    from sidecar.transports.mfa_client import MfaClient
+
+_ClientT = TypeVar("_ClientT", bound="ManagementClient")
 
 _DEFAULT_ADDRESS = "127.0.0.1:9192"
 
@@ -84,8 +87,24 @@ class Connection:
         Raises:
             SettingsError: The token or a certificate cannot be read.
         """
+        from sidecar.transports.client import ManagementClient
+
+        return self._open(ManagementClient, timeout)
+
+    def open_mfa(self, *, timeout: float = 30.0) -> MfaClient:
+        """
+        Return a client for calls about second factors, which may take *timeout* seconds.
+
+        Raises:
+            SettingsError: The token or a certificate cannot be read.
+        """
+        from sidecar.transports.mfa_client import MfaClient
+
+        return self._open(MfaClient, timeout)
+
+    def _open(self, kind: type[_ClientT], timeout: float) -> _ClientT:
         from sidecar.services.admin_token import TOKEN_FILE, read_admin_token
-        from sidecar.transports.client import ClientTls, ManagementClient
+        from sidecar.transports.client import ClientTls
 
         tls = None
         ca = self.tls_ca or _path("IAM_SIDECAR_TLS_CA")
@@ -104,7 +123,7 @@ class Connection:
             )
         state_dir = _path("IAM_SIDECAR_STATE_DIR") or default_state_dir(os.environ)
         token_file = self.token_file or _path("IAM_SIDECAR_TOKEN_FILE") or state_dir / TOKEN_FILE
-        return ManagementClient(
+        return kind(
             address=self.address or os.environ.get("IAM_SIDECAR_ADDRESS") or _DEFAULT_ADDRESS,
             token=read_admin_token(token_file),
             tls=tls,

@@ -18,6 +18,11 @@ The error tree, and the problems that a source of policies can have.
     |  `- U2fRegistrationMalformedError
     |- AuthenticationError        who calls could not be established
     |- PermissionDeniedError      who calls is known and may not
+    |- NotFoundError              what is named is not there
+    |- AlreadyExistsError         what would be made is there already
+    |- PreconditionError          it cannot be done as things stand
+    |- LimitExceededError         there would be more of something than there may be
+    |- ThrottledError             too many failures; later, or once an administrator has said so
     |- SettingsError              a setting of the operator cannot be used
     |- SourceUnavailableError     a source of policies or facts is out of reach
     `- InternalError              ``public`` is for the caller, ``cause`` for the log
@@ -498,6 +503,36 @@ class PermissionDeniedError(SidecarError):
     """The caller is known and is not allowed to make this call."""
 
     reason = "permission_denied"
+
+
+class NotFoundError(SidecarError):
+    """What the caller names is not there."""
+
+    reason = "not_found"
+
+
+class AlreadyExistsError(SidecarError):
+    """What the caller would make is there already."""
+
+    reason = "already_exists"
+
+
+class PreconditionError(SidecarError):
+    """The call is a good one, but not as things stand."""
+
+    reason = "failed_precondition"
+
+
+class LimitExceededError(SidecarError):
+    """There would be more of something than there may be."""
+
+    reason = "limit_exceeded"
+
+
+class ThrottledError(SidecarError):
+    """Too many proofs have failed; the next one has to wait, for a time or for an administrator."""
+
+    reason = "throttled"
 
 
 class SettingsError(SidecarError):

@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from sidecar.model.errors import (
+    AlreadyExistsError,
     AuthenticationError,
     InternalError,
+    LimitExceededError,
+    NotFoundError,
+    PermissionDeniedError,
     PolicySyntaxError,
+    PreconditionError,
     Problem,
     RequestError,
     Severity,
@@ -126,7 +131,7 @@ class ManagementClient:
         self._simulation = pb_grpc.SimulationServiceStub(self._channel)
         self._snapshot = pb_grpc.SnapshotServiceStub(self._channel)
 
-    def __enter__(self) -> ManagementClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -213,6 +218,8 @@ def _error_of(error: grpc.RpcError, address: str) -> SidecarError:
         return AuthenticationError(details)
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return RequestError(details)
+    if code in _ERROR_BY_STATUS and status is not None:
+        return _ERROR_BY_STATUS[code](details)
     if code is grpc.StatusCode.UNAVAILABLE and status is None:
         return SourceUnavailableError(
             f"no sidecar answers at `{address}`", help="start one with `iam-sidecar serve`, or name it with --address"
@@ -222,6 +229,16 @@ def _error_of(error: grpc.RpcError, address: str) -> SidecarError:
     if code is grpc.StatusCode.UNAVAILABLE:
         return SourceUnavailableError(details)
     return InternalError(details or code.name.lower(), cause=error)
+
+
+#: Errors that say no more than their text.
+_ERROR_BY_STATUS: dict[grpc.StatusCode, type[SidecarError]] = {
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+    grpc.StatusCode.FAILED_PRECONDITION: PreconditionError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
+}
 
 
 def _path_and_text(description: str) -> tuple[str, str]:

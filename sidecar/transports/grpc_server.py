@@ -30,6 +30,7 @@ from sidecar.transports.addresses import (
     guarded_socket_file,
     remove_socket_file,
 )
+from sidecar.transports.calls import coming_from
 from sidecar.transports.certificates import TlsFiles, server_credentials
 from sidecar.transports.grpc_services import Method, fault_answer
 from sidecar.transports.status import internal_status, status_code, status_of
@@ -187,7 +188,7 @@ class GrpcListener:
         metrics, log, calls = self._metrics, self._log, self._calls
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
-            with calls:
+            with calls, coming_from(context.peer()):
                 return answer_counted(request, context)
 
         def answer_counted(request: bytes, context: grpc.ServicerContext) -> bytes:

@@ -10,18 +10,23 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from sidecar.model.errors import (
+    AlreadyExistsError,
     AuthenticationError,
     ImageError,
     InternalError,
+    LimitExceededError,
     MfaError,
+    NotFoundError,
     PermissionDeniedError,
     PolicyError,
     PolicySyntaxError,
+    PreconditionError,
     Problem,
     RequestError,
     SettingsError,
     SidecarError,
     SourceUnavailableError,
+    ThrottledError,
 )
 
 #: Status of each class of error; a class that is not here has that of its nearest base.
@@ -33,10 +38,18 @@ STATUS_BY_ERROR: dict[type[SidecarError], grpc.StatusCode] = {
     MfaError: grpc.StatusCode.UNAUTHENTICATED,
     AuthenticationError: grpc.StatusCode.UNAUTHENTICATED,
     PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    NotFoundError: grpc.StatusCode.NOT_FOUND,
+    AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
+    PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
+    LimitExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ThrottledError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     SettingsError: grpc.StatusCode.FAILED_PRECONDITION,
     SourceUnavailableError: grpc.StatusCode.UNAVAILABLE,
     InternalError: grpc.StatusCode.INTERNAL,
 }
+
+#: What every caller is told of a proof that did not hold: which check failed is for the audit trail alone.
+PROOF_REFUSED = "the proof was not accepted"
 
 #: Bytes of a serialized status. It travels in base64, and so stays below 4 KiB.
 MAX_STATUS_BYTES = 3 * 1024
@@ -63,6 +76,8 @@ def status_of(error: SidecarError) -> status_pb2.Status:
     """Return what the caller is told of *error*: its message, and the fields at fault."""
     code = int(status_code(error).value[0])
     message = error.message if not error.help else f"{error.message} ({error.help})"
+    if isinstance(error, MfaError):
+        message = PROOF_REFUSED
     status = status_pb2.Status(code=code, message=_shorten(message, _MAX_MESSAGE))
     violations = _violations(error)
     if not violations:

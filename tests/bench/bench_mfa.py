@@ -34,6 +34,7 @@ from sidecar.mfa.encoding import encode_base64url
 from sidecar.mfa.recovery import format_recovery_code, hash_recovery_code, verify_recovery_code
 from sidecar.mfa.totp import generate_code, time_step, verify_code
 from sidecar.mfa.webauthn import verify_assertion, verify_registration
+from tests.bench import store_pairs
 from tests.bench.machine import is_quiet, machine, one_processor
 
 Json = dict[str, Any]
@@ -183,7 +184,7 @@ def _recovery(number: int) -> Callable[[], object]:
     return lambda: verify_recovery_code(code=codes[1], salt=salt, hashes=hashed)
 
 
-def measure(*, credentials: int = CREDENTIALS, passes: int = PASSES) -> Json:
+def measure(*, credentials: int = CREDENTIALS, passes: int = PASSES, pairs: int = store_pairs.PAIRS) -> Json:
     """Return every figure, by the keys of ``scripts/bench mfa --json``."""
     enrolled = [enrol(number) for number in range(credentials)]
     server = Fido2Server(PublicKeyCredentialRpEntity(id=RP_ID, name="bench"), verify_origin={ORIGIN}.__contains__)
@@ -199,6 +200,8 @@ def measure(*, credentials: int = CREDENTIALS, passes: int = PASSES) -> Json:
             **_percentiles("totp", timed([_code(number) for number in range(credentials)], passes=passes)),
             **_percentiles("recovery", timed([_recovery(number) for number in range(RECOVERY_CHECKS)], passes=1)),
         }
+    for name, values in store_pairs.measure(pairs).items():
+        figures |= _percentiles(name, values)
     figures["assertion_fido2_ratio"] = round(figures["assertion_us_p50"] / figures["fido2_server_us_p50"], 3)
     return figures
 
@@ -210,6 +213,10 @@ _ROWS = (
     ("Verifying one registration (self attestation)", "", "registration"),
     ("Verifying one TOTP code", "", "totp"),
     ("Verifying one recovery code (slow on purpose)", "", "recovery"),
+    ("Opening a challenge and answering it with a code, SQLite", "", "totp_pair_sqlite"),
+    ("— with a security key", "", "key_pair_sqlite"),
+    ("— with a code, PostgreSQL", "", "totp_pair_postgresql"),
+    ("— with a security key, PostgreSQL", "", "key_pair_postgresql"),
 )
 
 
@@ -219,9 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the figures for programs")
     parser.add_argument("--credentials", type=int, default=CREDENTIALS, help="how many, each with one assertion")
     parser.add_argument("--passes", type=int, default=PASSES, help="passes over all of them; the best one is shown")
+    parser.add_argument("--pairs", type=int, default=store_pairs.PAIRS, help="challenges begun and answered, a kind")
     given = parser.parse_args(arguments)
     quiet = is_quiet()
-    figures = measure(credentials=given.credentials, passes=given.passes)
+    figures = measure(credentials=given.credentials, passes=given.passes, pairs=given.pairs)
     about = {
         **machine(),
         **{name: importlib.metadata.version(name) for name in ("cryptography", "fido2")},
@@ -230,6 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({**figures, "quiet": quiet, "machine": about}, indent=2))
         return 0
     for what, goal, name in _ROWS:
+        if f"{name}_us_p50" not in figures:
+            print(f"{what}: not measured, since it is not installed")
+            continue
         median, high = figures[f"{name}_us_p50"], figures[f"{name}_us_p99"]
         print(f"{what}: median {median:,.1f} µs, p99 {high:,.1f} µs{f' ({goal})' if goal else ''}")
     print(f"against python-fido2's server: {figures['assertion_fido2_ratio']} of its time")

@@ -123,6 +123,16 @@ def test_http_when_it_is_off_then_there_is_none() -> None:
         ({"log_level": "loud"}, "is unknown"),
         ({"log_format": "xml"}, "is unknown"),
         ({"config": "/nonexistent/config.yaml"}, "cannot be read"),
+        ({"mfa_key_file": "a", "mfa_key_command": "b"}, "from a file or from a command"),
+        ({"rp_id": "127.0.0.1"}, "is no host name"),
+        ({"rp_id": "Example.org"}, "is no host name"),
+        ({"rp_id": "https://example.org"}, "is no host name"),
+        ({"rp_id": "example.org", "allowed_origin": ["https://example.com"]}, "does not belong to"),
+        ({"rp_id": "example.org", "allowed_origin": ["https://notexample.org"]}, "does not belong to"),
+        ({"rp_id": "example.org", "allowed_origin": ["http://example.org"]}, "is not https"),
+        ({"rp_id": "example.org", "allowed_origin": ["https://example.org/"]}, "is no origin"),
+        ({"mfa_sign_count": "ignore"}, "is unknown"),
+        ({"mfa_attestation": "strict"}, "is unknown"),
     ],
 )
 def test_settings_when_a_value_cannot_be_used_then_that_is_said(flags: dict[str, Any], words: str) -> None:
@@ -189,6 +199,13 @@ def test_state_dir_when_not_stated_then_it_depends_on_who_we_are(monkeypatch: py
     assert default_state_dir({**HOME, "XDG_STATE_HOME": "relative"}) == Path("/home/ada/.local/state/iam-sidecar")
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert default_state_dir(HOME) == Path("/var/lib/iam-sidecar")
+
+
+def test_origins_when_none_is_stated_then_they_follow_from_the_relying_party() -> None:
+    assert load({"rp_id": "auth.example.org"}).allowed_origin == ("https://auth.example.org",)
+    assert load().allowed_origin == ("https://localhost", "http://localhost:9194")
+    stated = ["https://example.org", "https://login.example.org:8443"]
+    assert load({"rp_id": "example.org", "allowed_origin": stated}).allowed_origin == tuple(stated)
 
 
 def test_page_when_compared_then_it_holds_the_table() -> None:

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Everything about second factors, on one store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.model.errors import SettingsError
+from sidecar.services.audit import AuditTrail
+from sidecar.services.ceremonies import CeremonyService
+from sidecar.services.challenges import ChallengeService
+from sidecar.services.devices import DeviceService
+from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.key_rotation import KeyRotation
+from sidecar.services.mfa_journal import MfaJournal, MfaMetrics
+from sidecar.services.recovery import RecoveryService
+from sidecar.services.relying_party import RelyingParty
+from sidecar.services.seeds import KEY_FILE, KeyCommand, KeyFile, KeySource, SeedSealer
+from sidecar.services.store.engine import Store
+from sidecar.services.throttles import Throttles
+
+
+@dataclass(frozen=True, slots=True)
+class MfaServices:
+    """
+    The services, which share one store, one journal and one clock.
+
+    Thread-safety: each is safe by itself.
+    """
+
+    store: Store
+    throttles: Throttles
+    devices: DeviceService
+    ceremonies: CeremonyService
+    challenges: ChallengeService
+    recovery: RecoveryService
+    rotation: KeyRotation
+
+
+def build_mfa(
+    *,
+    store: Store,
+    keys: KeySource,
+    audit: AuditTrail,
+    metrics: MfaMetrics,
+    now: Callable[[], int],
+    relying_party: RelyingParty,
+) -> MfaServices:
+    """
+    Return the services on *store*.
+
+    Args:
+        keys: What seeds are sealed with.
+        now: Gives nanoseconds since the epoch.
+        relying_party: What keys are registered for; its name is what authenticator apps show.
+    """
+    sealer = SeedSealer(keys)
+    journal = MfaJournal(audit=audit, metrics=metrics)
+    throttles = Throttles(store=store, now=now, journal=journal)
+    fresh_proof = FreshProof(store=store, now=now)
+    return MfaServices(
+        store=store,
+        throttles=throttles,
+        devices=DeviceService(
+            store=store,
+            sealer=sealer,
+            throttles=throttles,
+            fresh_proof=fresh_proof,
+            journal=journal,
+            now=now,
+            issuer=relying_party.id,
+        ),
+        ceremonies=CeremonyService(
+            store=store,
+            throttles=throttles,
+            fresh_proof=fresh_proof,
+            journal=journal,
+            relying_party=relying_party,
+            now=now,
+        ),
+        challenges=ChallengeService(
+            store=store,
+            sealer=sealer,
+            throttles=throttles,
+            journal=journal,
+            relying_party=relying_party,
+            now=now,
+        ),
+        recovery=RecoveryService(store=store, fresh_proof=fresh_proof, journal=journal, now=now),
+        rotation=KeyRotation(store=store, keys=keys, sealer=sealer, journal=journal),
+    )
+
+
+def find_keys(*, state_dir: Path, is_shared: bool, key_file: Path | None, key_command: str) -> KeySource:
+    """
+    Return where the keys of seeds come from; the file in the state directory is made if it is not there.
+
+    Args:
+        is_shared: Whether other machines use the same store, and so need the same keys.
+
+    Raises:
+        SettingsError: None are named, and others would not know those that would be made here.
+    """
+    if key_command:
+        return KeyCommand(key_command)
+    if key_file is not None:
+        return KeyFile(key_file)
+    if is_shared:
+        raise SettingsError(
+            "a store that several sidecars may share needs keys that all of them have",
+            help="name them with --mfa-key-file or --mfa-key-command",
+        )
+    own = KeyFile(state_dir / KEY_FILE)
+    own.create()
+    return own

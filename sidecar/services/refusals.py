@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Proofs that come to nothing before any code or signature is looked at. Callers are told no more than of a wrong code.
+"""
+
+from __future__ import annotations
+
+from sidecar.model.errors import MfaError
+
+
+class DeviceUnknownError(MfaError):
+    """No such device, or not for this."""
+
+    reason = "device_unknown"
+
+
+class CeremonyUnknownError(MfaError):
+    """There is no such ceremony: it has ended, has expired, or belongs to another session."""
+
+    reason = "ceremony_unknown"
+
+
+class ChallengeClosedError(MfaError):
+    """There is no such challenge, or it is not open any more."""
+
+    reason = "challenge_closed"
+
+
+class StepSpentError(MfaError):
+    """Somebody else spent the code's time step between the check and the spending."""
+
+    reason = "step_spent"
+
+
+class DeviceSuspectError(MfaError):
+    """The device may have been copied."""
+
+    reason = "device_suspect"

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The tables, as the newest migration leaves them.
+
+Times are milliseconds since the epoch, in UTC.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+#: Devices of any kind that one user may have.
+MAX_DEVICES = 8
+
+metadata = MetaData()
+
+#: One row a device. ``slot`` numbers the enabled devices of a user: that it is unique is what holds them to the limit.
+devices = Table(
+    "devices",
+    metadata,
+    Column("serial_number", Text, primary_key=True),
+    Column("user_arn", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("slot", Integer),
+    Column("session", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger),
+    Column("enabled_at_ms", BigInteger),
+    Column("last_used_at_ms", BigInteger),
+    Column("suspect_since_ms", BigInteger),
+    UniqueConstraint("user_arn", "slot", name="devices_user_slot"),
+    CheckConstraint(f"slot BETWEEN 1 AND {MAX_DEVICES}", name="devices_slot_range"),
+    CheckConstraint("(slot IS NULL) = (enabled_at_ms IS NULL)", name="devices_slot_enabled"),
+)
+
+#: Seeds are sealed with the key that ``key_id`` names. A step that is not above ``last_used_step`` is spent.
+totp_secrets = Table(
+    "totp_secrets",
+    metadata,
+    Column("serial_number", Text, ForeignKey("devices.serial_number", ondelete="CASCADE"), primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("last_used_step", BigInteger),
+    Column("drift_steps", Integer, nullable=False),
+)
+
+#: Public keys of security keys; nothing here is secret.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("serial_number", Text, ForeignKey("devices.serial_number", ondelete="CASCADE"), primary_key=True),
+    Column("credential_id", LargeBinary, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    UniqueConstraint("credential_id", name="credentials_credential_id"),
+)
+
+#: The name under which authenticators know a user: random, since it leaves this house.
+user_handles = Table(
+    "user_handles",
+    metadata,
+    Column("user_arn", Text, primary_key=True),
+    Column("handle", LargeBinary, nullable=False),
+    UniqueConstraint("handle", name="user_handles_handle"),
+)
+
+#: Registrations of keys under way. Whoever deletes the row has the ceremony.
+ceremonies = Table(
+    "ceremonies",
+    metadata,
+    Column("ceremony_id", Text, primary_key=True),
+    Column("user_arn", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("device_name", Text, nullable=False),
+    Column("challenge", LargeBinary, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Index("ceremonies_expires", "expires_at_ms"),
+    Index("ceremonies_user", "user_arn"),
+)
+
+#: Requests for a proof. A session has one open challenge at most.
+challenges = Table(
+    "challenges",
+    metadata,
+    Column("challenge_id", Text, primary_key=True),
+    Column("user_arn", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("require_user_verification", Boolean, nullable=False),
+    Column("webauthn_challenge", LargeBinary, nullable=False),
+    Column("user_code", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("proved_at_ms", BigInteger),
+    Column("method", Text),
+    Column("serial_number", Text),
+    Column("user_verified", Boolean),
+    Column("collected_at_ms", BigInteger),
+    Index(
+        "challenges_one_open",
+        "session",
+        unique=True,
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
+    Index("challenges_user", "user_arn", "created_at_ms"),
+    Index("challenges_expires", "expires_at_ms"),
+)
+
+#: Failures of a user since the last success, over every factor and call.
+throttles = Table(
+    "throttles",
+    metadata,
+    Column("user_arn", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at_ms", BigInteger, nullable=False),
+)
+
+#: Numbers that only rise, such as that of the FIDO metadata.
+high_marks = Table(
+    "high_marks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
+#: Salt of the recovery codes of a user; making new ones replaces it.
+recovery_sets = Table(
+    "recovery_sets",
+    metadata,
+    Column("user_arn", Text, primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+#: Digests of recovery codes.
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("user_arn", Text, ForeignKey("recovery_sets.user_arn", ondelete="CASCADE"), primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("used_at_ms", BigInteger),
+)
