@@ -620,7 +620,6 @@ cdef uint64_t timeout_nanos(const uint8_t *value, size_t length) noexcept nogil:
     # The longest is 11,000 years; a hundred do.
     if number > <uint64_t>100 * 365 * 86400 * NANOS // unit:
         number = <uint64_t>100 * 365 * 86400 * NANOS // unit
-    # A time-out of nothing has passed as soon as it is looked at.
     return max(number * unit, <uint64_t>1)
 
 
@@ -713,7 +712,8 @@ cdef int h2_on_header(
             if stream.deadline == 0:
                 stream.seen |= SEEN_BAD_TIMEOUT
             else:
-                stream.deadline += stream.arrived
+                # A time-out of nothing has passed before anything is done.
+                stream.deadline += stream.arrived - 1
     elif name_len == 13:
         if memcmp(name, b"grpc-encoding", 13) == 0 and not text_is(value, value_len, b"identity", 8):
             stream.seen |= SEEN_COMPRESSION

@@ -114,7 +114,7 @@ cdef struct Worker:
     int epoll                 # owned
     int bell                  # owned; an eventfd: the mailbox, the inbox or an order is to be looked at
     Socket *first
-    uint64_t next_tick
+    uint64_t last_tick        # when it last looked at what has a time
     const ImageView *image    # what it decides by; held by Python until `taken` says otherwise
     uint8_t *input            # owned
     uint8_t *output           # owned
@@ -471,9 +471,10 @@ cdef void *worker_run(void *argument) noexcept nogil:
                 worker_look_around(worker)
                 break
             socket_serve(worker, <Socket *>events[i].data.ptr, events[i].events)
-        if http2.now >= worker.next_tick:
+        # A pause that has become shorter counts from the last look, too.
+        if http2.now - worker.last_tick >= pause * 1000000:
             worker_tick(worker)
-            worker.next_tick = http2.now + pause * 1000000
+            worker.last_tick = http2.now
         if ring.data != NULL and ring.head - atomic_get(&ring.tail) >= ring.size // RING_WAKE_SHARE:
             if atomic_get(&ring.bell):
                 atomic_put(&ring.bell, 0)
