@@ -65,15 +65,19 @@ def framed(message: bytes, flag: int = 0) -> bytes:
     return struct.pack(">BI", flag, len(message)) + message
 
 
-def connect(place: Place) -> socket.socket:
-    """Connect to a listener."""
-    if isinstance(place, str):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(PATIENCE)
+def connect(place: Place, *, receive_buffer: int | None = None) -> socket.socket:
+    """Connect to a listener, with a *receive_buffer* of so many bytes."""
+    sock = socket.socket(socket.AF_UNIX if isinstance(place, str) else socket.AF_INET, socket.SOCK_STREAM)
+    sock.settimeout(PATIENCE)
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    try:
         sock.connect(place)
-        return sock
-    sock = socket.create_connection(place, timeout=PATIENCE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        sock.close()
+        raise
+    if not isinstance(place, str):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
@@ -235,17 +239,29 @@ class Client:
 class Wire:
     """A connection on which anything can be sent, frame by frame. Confined to one thread."""
 
-    def __init__(self, place: Place, *, settings: Mapping[int, int] | None = None, greets: bool = True) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        settings: Mapping[int, int] | None = None,
+        greets: bool = True,
+        answers: bool = True,
+        receive_buffer: int | None = None,
+    ) -> None:
         """
         Args:
             settings: What the first SETTINGS say.
             greets: Whether the preface and SETTINGS are sent at once.
+            answers: Whether SETTINGS and PING are acknowledged as they are received.
+            receive_buffer: What the system may keep of what was not received yet, in bytes.
         """
-        self._socket = connect(place)
+        self._socket = connect(place, receive_buffer=receive_buffer)
+        self._answers_frames = answers
         self._encoder = Encoder()
         self._decoder = Decoder()
         self._received = b""
         self.answers: dict[int, Answer] = {}
+        self.goodbyes: list[GoAwayFrame] = []
         if greets:
             self.send(PREFACE, SettingsFrame(0, dict(settings or {})))
 
@@ -286,7 +302,7 @@ class Wire:
         return self.headers(stream, fields=fields).serialize() + data.serialize()
 
     def receive(self) -> Frame | None:
-        """Return the next frame, answering SETTINGS and PING; None at the end of the connection."""
+        """Return the next frame; None at the end of the connection."""
         while True:
             if len(self._received) >= 9:
                 frame, length = Frame.parse_frame_header(memoryview(self._received[:9]))
@@ -315,8 +331,12 @@ class Wire:
             answer.data += frame.data
         elif isinstance(frame, RstStreamFrame):
             answer.reset = frame.error_code
+        elif isinstance(frame, GoAwayFrame):
+            self.goodbyes.append(frame)
         if "END_STREAM" in frame.flags:
             answer.has_ended = True
+        if not self._answers_frames:
+            return
         try:
             if isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
                 self.send(SettingsFrame(flags=["ACK"]))
@@ -338,11 +358,9 @@ class Wire:
 
     def goodbye(self) -> GoAwayFrame | None:
         """Read to the end of the connection, and return its last GOAWAY, unless a reset swallowed it."""
-        last = None
-        for frame in self.frames():
-            if isinstance(frame, GoAwayFrame):
-                last = frame
-        return last
+        for _ in self.frames():
+            pass
+        return self.goodbyes[-1] if self.goodbyes else None
 
     def synchronize(self) -> None:
         """Wait until the listener has read all that was sent before."""
