@@ -126,6 +126,8 @@ cdef enum:
     # Largest message: a batch, with room for what a newer client may add.
     MESSAGE_MOST = MAX_BATCH_BYTES + 4096
     STREAMS_A_SLAB = 32
+    PREFACE = 24
+    FRAME_HEAD = 9
     # CONTINUATION frames of one header block.
     CONTINUATIONS_MOST = 8
     # Strikes before too many PINGs end a connection, as in gRPC.
@@ -207,6 +209,9 @@ cdef struct Connection:
     Stream *youngest
     Stream *current           # the one that was named last
     uint32_t streams
+    uint32_t frame_left       # bytes to come of the frame under way, or of the preface
+    uint32_t head_len
+    uint8_t head[FRAME_HEAD]  # of the next frame, as far as it is there
     uint32_t continuations    # of the header block under way
     uint32_t ping_strikes
     bint has_settings         # the preface is complete
@@ -623,7 +628,6 @@ cdef uint64_t timeout_nanos(const uint8_t *value, size_t length) noexcept nogil:
     # The longest is 11,000 years; a hundred do.
     if number > <uint64_t>100 * 365 * 86400 * NANOS // unit:
         number = <uint64_t>100 * 365 * 86400 * NANOS // unit
-    # A time-out of nothing has passed as soon as it is looked at.
     return max(number * unit, <uint64_t>1)
 
 
@@ -644,18 +648,21 @@ cdef inline uint32_t method_find(const uint8_t *path, size_t length) noexcept no
 
 cdef int h2_on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *header, void *user) noexcept nogil:
     cdef Connection *connection = <Connection *>user
+    cdef Http2 *http2 = connection.http2
     if header.type == NGHTTP2_HEADERS:
         connection.continuations = 0
-    elif header.type == NGHTTP2_DATA:
-        # SPEC: RFC 9113, section 10.5: empty DATA frames that end nothing are work for nothing.
-        if header.length == 0 and not header.flags & NGHTTP2_FLAG_END_STREAM:
-            control_spend(connection)
+        if (
+            connection.streams >= http2.limits.streams
+            and header.stream_id > nghttp2_session_get_last_proc_stream_id(session)
+        ):
+            # The library refuses the stream, or ends the connection of a peer that knows the limit.
+            count_add(&http2.telemetry.limits[LIMIT_STREAMS], 1)
     elif header.type == NGHTTP2_CONTINUATION:
         connection.continuations += 1
         if connection.continuations > CONTINUATIONS_MOST:
             connection_end(connection, CLOSE_CONTINUATIONS, LIMIT_CONTINUATIONS, b"too_many_continuations")
             return NGHTTP2_ERR_CALLBACK_FAILURE
-    elif header.type != NGHTTP2_RST_STREAM:
+    elif header.type != NGHTTP2_DATA and header.type != NGHTTP2_RST_STREAM:
         control_spend(connection)
     return 0
 
@@ -670,6 +677,7 @@ cdef int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *fram
         return 0
     stream = stream_open(connection, frame.hd.stream_id)
     if stream == NULL:
+        count_add(&connection.http2.telemetry.limits[LIMIT_STREAMS], 1)
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
         return 0
     nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, stream)
@@ -716,7 +724,8 @@ cdef int h2_on_header(
             if stream.deadline == 0:
                 stream.seen |= SEEN_BAD_TIMEOUT
             else:
-                stream.deadline += stream.arrived
+                # A time-out of nothing has passed before anything is done.
+                stream.deadline += stream.arrived - 1
     elif name_len == 13:
         if memcmp(name, b"grpc-encoding", 13) == 0 and not text_is(value, value_len, b"identity", 8):
             stream.seen |= SEEN_COMPRESSION
@@ -872,8 +881,6 @@ cdef int h2_on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, 
         return 0
     if frame.hd.type != NGHTTP2_RST_STREAM:
         return 0
-    if frame.rst_stream.error_code == <uint32_t>NGHTTP2_REFUSED_STREAM:
-        count_add(&http2.telemetry.limits[LIMIT_STREAMS], 1)
     # A peer can make us reset streams as fast as it can open them: CVE-2025-8671.
     if not bucket_take(&connection.resets_sent, http2.now, http2.limits.reset_burst, http2.limits.reset_rate):
         connection_end(connection, CLOSE_RESETS_SENT, LIMIT_RESETS_SENT, b"too_many_resets")
@@ -927,9 +934,12 @@ cdef bint http2_set_up(Http2 *http2, const Limits *limits, Telemetry *telemetry)
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, <void *>h2_on_frame_sent)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, <void *>h2_on_stream_close)
     nghttp2_option_set_no_closed_streams(http2.option, 1)
-    # Our own limits come first and are told in metrics; the library's stand behind them.
+    # Our own limits come first and are told in metrics; the library's stand behind them. It fills its buckets but once
+    # a second.
     nghttp2_option_set_max_outbound_ack(http2.option, 2 * limits.control_burst)
-    h2_option_set_newer(http2.option, 2 * limits.reset_burst, 2 * limits.reset_rate, CONTINUATIONS_MOST + 1)
+    h2_option_set_newer(
+        http2.option, 2 * (limits.reset_burst + limits.reset_rate), 2 * limits.reset_rate, CONTINUATIONS_MOST + 1
+    )
     return True
 
 
@@ -950,6 +960,7 @@ cdef bint connection_open(Connection *connection, Http2 *http2) noexcept nogil:
     connection.http2 = http2
     connection.opened = http2.now
     connection.active = http2.now
+    connection.frame_left = PREFACE
     # The first PING is never too early.
     connection.answered_since_ping = True
     if nghttp2_session_server_new2(&connection.session, http2.callbacks, connection, http2.option) != 0:
@@ -977,9 +988,35 @@ cdef void connection_close(Connection *connection) noexcept nogil:
     connection.session = NULL
 
 
+cdef void connection_count_idle_frames(Connection *connection, const uint8_t *data, size_t length) noexcept nogil:
+    # Frames of which the library says nothing: unknown ones, and empty DATA that ends nothing, on whatever stream.
+    # SPEC: RFC 9113, section 10.5.
+    cdef const uint8_t *head = connection.head
+    cdef size_t size
+    while length:
+        if connection.frame_left:
+            size = min(<size_t>connection.frame_left, length)
+            connection.frame_left -= <uint32_t>size
+        else:
+            size = min(<size_t>(FRAME_HEAD - connection.head_len), length)
+            memcpy(connection.head + connection.head_len, data, size)
+            connection.head_len += <uint32_t>size
+            if connection.head_len == FRAME_HEAD:
+                connection.head_len = 0
+                connection.frame_left = <uint32_t>head[0] << 16 | <uint32_t>head[1] << 8 | head[2]
+                if head[3] > NGHTTP2_CONTINUATION or (
+                    head[3] == NGHTTP2_DATA and connection.frame_left == 0 and not head[4] & NGHTTP2_FLAG_END_STREAM
+                ):
+                    control_spend(connection)
+        data += size
+        length -= size
+
+
 cdef bint connection_receive(Connection *connection, const uint8_t *data, size_t length) noexcept nogil:
     # False: the connection is beyond saving, and its reason stands in it; what is left to send may still be sent.
-    cdef ssize_t taken = nghttp2_session_mem_recv(connection.session, data, length)
+    cdef ssize_t taken
+    connection_count_idle_frames(connection, data, length)
+    taken = nghttp2_session_mem_recv(connection.session, data, length)
     if taken < 0 and not connection.is_ending:
         connection.is_ending = True
         connection.reason = CLOSE_NO_MEMORY if taken == NGHTTP2_ERR_NOMEM else CLOSE_PROTOCOL_ERROR

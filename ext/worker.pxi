@@ -245,6 +245,10 @@ cdef bint worker_unpark(void *owner, Stream *stream, bint too_late) noexcept nog
 
 cdef void socket_close(Worker *worker, Socket *socket, uint32_t reason) noexcept nogil:
     connection_close(&socket.connection)
+    # Counted before the peer can see it.
+    count_add(&worker.desk.telemetry.closed[reason], 1)
+    count_add(&worker.desk.telemetry.connections, <uint64_t>-1)
+    atomic_put(&worker.ended, worker.ended + 1)
     # Also takes it out of the epoll set.
     close(socket.fd)
     free(socket.unsent)
@@ -254,9 +258,6 @@ cdef void socket_close(Worker *worker, Socket *socket, uint32_t reason) noexcept
         worker.first = socket.after
     if socket.after != NULL:
         socket.after.before = socket.before
-    count_add(&worker.desk.telemetry.closed[reason], 1)
-    count_add(&worker.desk.telemetry.connections, <uint64_t>-1)
-    atomic_put(&worker.ended, worker.ended + 1)
     free(socket)
 
 
@@ -518,6 +519,7 @@ cdef void server_hand_over(Server *server, int fd) noexcept nogil:
 
 cdef bint server_accept(Server *server, int listener) noexcept nogil:
     # Take every connection that waits. False: there is no descriptor left, so it is no use to try again at once.
+    cdef bint nobody
     cdef int fd
     while True:
         fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -527,16 +529,17 @@ cdef bint server_accept(Server *server, int listener) noexcept nogil:
         if errno == EINTR:
             continue
         if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-            # Refuse the one that waits, rather than let it wait for ever and wake us for ever.
-            count_add(&server.telemetry.limits[LIMIT_DESCRIPTORS], 1)
-            if server.spare < 0:
-                return False
-            close(server.spare)
-            server.spare = -1
+            # Refuse the one that waits, rather than let it wait for ever and wake us for ever. Whether there is one can
+            # only be seen with a descriptor at hand.
+            descriptor_close(&server.spare)
             fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)
+            nobody = fd < 0 and errno == EAGAIN
             if fd >= 0:
                 close(fd)
             server.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+            if nobody:
+                return True
+            count_add(&server.telemetry.limits[LIMIT_DESCRIPTORS], 1)
             if fd < 0:
                 return False
             continue
