@@ -22,6 +22,7 @@ ALL_SERVICES = {
     "sidecar.v1.AuthorizationService",
     "sidecar.v1.SimulationService",
     "sidecar.v1.SnapshotService",
+    "sidecar.v1.MfaService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
 }
