@@ -94,7 +94,10 @@ class AuditFile:
         self._lock = threading.Lock()
         self._dropped = 0
         try:
-            self._append(b"")
+            if os.path.lexists(path):
+                self._append(b"")
+            elif not os.access(path.parent, os.W_OK | os.X_OK):
+                raise OSError(errno.ENOENT if not path.parent.is_dir() else errno.EACCES, "")
         except OSError as error:
             raise SettingsError(
                 f"audit log `{path}` cannot be written: {os.strerror(error.errno or 0).lower()}",

@@ -80,13 +80,17 @@ def test_totp_when_enrolled_at_a_terminal_then_it_is_listed_and_can_be_resynchro
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         assert process.stderr is not None
         uri = process.stderr.readline()
         secret = base64.b32decode(parse_qs(urlsplit(uri.strip()).query)["secret"][0])
         step = int(time.time() // 30)
         codes = [generate_code(secret, step + shift) for shift in (-1, 0)]
-        output, errors = process.communicate("\n".join(codes) + "\n", timeout=60)
-        assert process.returncode == 0, errors
+        process.stdin.write("\n".join(codes) + "\n")
+        process.stdin.close()
+        output, errors = process.stdout.read(), process.stderr.read()
+        assert process.wait(60) == 0, errors
     serial_number = "arn:aws:iam::111122223333:mfa/phone"
     assert output == f"{serial_number}\n"
     assert base64.b32encode(secret)[:4].decode() in errors

@@ -49,7 +49,7 @@ def test_record_when_it_cannot_be_written_then_the_next_one_says_how_many_are_mi
     folder, dropped = tmp_path / "folder", list[int]()
     folder.mkdir()
     audit = make(folder / "audit.jsonl", dropped)
-    (folder / "audit.jsonl").unlink()
+    assert list(folder.iterdir()) == []
     (folder / "audit.jsonl").mkdir()
     for _ in range(3):
         audit.record({"event": "lost"})
