@@ -319,12 +319,31 @@ def test_stream_when_its_header_list_is_malformed_then_it_alone_is_reset(
         assert wire.finish(1).reset == PROTOCOL_ERROR, name
 
 
-def test_stream_when_data_follows_its_end_then_it_is_closed_and_others_go_on(shared: Listener) -> None:
-    with Wire(shared.place, settings={4: 0}) as wire:
-        # The answer waits for the window, so the stream is half closed for sure.
-        wire.send(wire.call(1, question()), DataFrame(1, b"more"))
+#: Frames on the stream of a call that is open, or whose answer waits for its window.
+MISTAKES: dict[str, list[Frame | bytes]] = {
+    "a second header list that does not end it": [HeadersFrame(1, _BLOCK, flags=["END_HEADERS"])],
+    "trailers with a pseudo field": [HeadersFrame(1, _BLOCK, flags=["END_HEADERS", "END_STREAM"])],
+    "a window opened too far": [WindowUpdateFrame(1, window_increment=2**31 - 1)] * 2,
+    "a window opened by nothing": [b"\0\0\4\x08\0\0\0\0\1\0\0\0\0"],
+    "data behind its end": [DataFrame(1, framed(question()), flags=["END_STREAM"]), DataFrame(1, b"x")],
+    "a header list behind its end": [
+        DataFrame(1, framed(question()), flags=["END_STREAM"]),
+        HeadersFrame(1, _BLOCK, flags=["END_HEADERS", "END_STREAM"]),
+    ],
+}
 
-        assert wire.goodbye() is not None or wire.answers[1].reset == STREAM_CLOSED
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_stream_when_a_rule_of_it_is_broken_then_it_or_its_connection_ends(shared: Listener, what: str) -> None:
+    with good_client(shared.place), Wire(shared.place, settings={4: 0}) as wire:
+        wire.send(wire.headers(1))
+        wire.send(*MISTAKES[what])
+        while wire.answers.setdefault(1, Answer()).reset is None and not wire.goodbyes:
+            assert wire.receive() is not None
+
+        code = wire.goodbyes[0].error_code if wire.goodbyes else wire.answers[1].reset
+        assert code in (PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED)
+        assert not wire.answers[1].has_ended
 
 
 def test_stream_when_it_is_over_then_late_frames_are_ignored(shared: Listener) -> None:
