@@ -112,8 +112,8 @@ def _decode(name: str, data: bytes) -> Any:
 
 
 def _failure(error: grpc.RpcError) -> Outcome:
-    trailers = {key: value for key, value in error.trailing_metadata() or ()}
-    details = trailers.get("grpc-status-details-bin", b"")
+    trailers: Any = error.trailing_metadata() or ()
+    details = dict(trailers).get("grpc-status-details-bin", b"")
     return {
         "code": error.code().value[0],
         "message": error.details(),
@@ -137,10 +137,14 @@ def test_grpcio_when_it_asks_then_it_is_answered(target: str) -> None:
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         for name, method, request, options in _calls():
             try:
-                outcome[name] = {"answer": _decode(name, channel.unary_unary(method)(request, timeout=PATIENCE, **options))}
+                outcome[name] = {
+                    "answer": _decode(
+                        name, channel.unary_unary(method, bytes, bytes)(request, timeout=PATIENCE, **options)
+                    )
+                }
             except grpc.RpcError as error:
                 outcome[name] = _failure(error)
-        authorize = channel.unary_unary(SERVICE + "Authorize")
+        authorize = channel.unary_unary(SERVICE + "Authorize", bytes, bytes)
         futures = [authorize.future(REQUESTS["allow"], timeout=PATIENCE) for _ in range(100)]
         outcome["many"] = sum(_decode("allow", one.result())["decision"] == "DECISION_ALLOW" for one in futures)
 
@@ -153,11 +157,11 @@ def test_grpcio_asyncio_when_it_asks_then_it_is_answered(target: str) -> None:
         async with grpc.aio.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
             for name, method, request, options in _calls():
                 try:
-                    answer = await channel.unary_unary(method)(request, timeout=PATIENCE, **options)
+                    answer = await channel.unary_unary(method, bytes, bytes)(request, timeout=PATIENCE, **options)
                     outcome[name] = {"answer": _decode(name, answer)}
                 except grpc.aio.AioRpcError as error:
                     outcome[name] = _failure(error)
-            authorize = channel.unary_unary(SERVICE + "Authorize")
+            authorize = channel.unary_unary(SERVICE + "Authorize", bytes, bytes)
             many = await asyncio.gather(*[authorize(REQUESTS["allow"], timeout=PATIENCE) for _ in range(100)])
             outcome["many"] = sum(_decode("allow", one)["decision"] == "DECISION_ALLOW" for one in many)
         return outcome
@@ -173,7 +177,7 @@ def test_grpcio_when_it_keeps_the_connection_alive_then_it_is_not_thrown_out(tar
         ("grpc.http2.max_pings_without_data", 0),
     ]
     with grpc.insecure_channel(target, options=options) as channel:
-        authorize = channel.unary_unary(SERVICE + "Authorize")
+        authorize = channel.unary_unary(SERVICE + "Authorize", bytes, bytes)
         for _ in range(200):
             authorize(REQUESTS["allow"], timeout=PATIENCE)
 
@@ -307,8 +311,13 @@ H2SPEC_LEFT_OUT = {
     ("http2/6.9.2", "Changes SETTINGS_INITIAL_WINDOW_SIZE after sending HEADERS frame"),
     ("http2/6.9.2", "Sends a SETTINGS frame for window size to be negative"),
 }
+_LENGTH = 'Sends a HEADERS frame with the "content-length" header field which does not equal'
 #: What h2spec received instead of what it waited for: our answer, nothing, or the end of the connection as a reset.
-_ANSWER, _NOTHING, _RESET = r"(HEADERS Frame \(length:\d+, flags:0x05|RST_STREAM Frame \(length:4,)", "Timeout", "reset by peer"
+_ANSWER, _NOTHING, _RESET = (
+    r"(HEADERS Frame \(length:\d+, flags:0x05|RST_STREAM Frame \(length:4,)",
+    "Timeout",
+    "reset by peer",
+)
 #: Why a case of h2spec, known by its section and its words, ends otherwise than h2spec (which follows RFC 7540, and
 #: sends GET requests) would have it, and how. Most of them do so only if an answer is quicker than the next frame.
 H2SPEC_EXCEPTIONS = {
@@ -317,7 +326,10 @@ H2SPEC_EXCEPTIONS = {
     ("http2/5.1", "half closed (remote): Sends a DATA frame"): (_EARLY, _ANSWER),
     ("http2/5.1", "half closed (remote): Sends a HEADERS frame"): (_EARLY, _ANSWER),
     ("http2/5.1", "closed: Sends a DATA frame after sending RST_STREAM frame"): (_FORGOTTEN, f"{_NOTHING}|{_ANSWER}"),
-    ("http2/5.1", "closed: Sends a HEADERS frame after sending RST_STREAM frame"): (_FORGOTTEN, f"{_NOTHING}|{_ANSWER}"),
+    ("http2/5.1", "closed: Sends a HEADERS frame after sending RST_STREAM frame"): (
+        _FORGOTTEN,
+        f"{_NOTHING}|{_ANSWER}",
+    ),
     ("http2/5.1", "closed: Sends a DATA frame"): (_FORGOTTEN, _NOTHING),
     ("http2/5.1", "closed: Sends a HEADERS frame"): (_FORGOTTEN, _NOTHING),
     ("http2/5.1.1", "Sends stream identifier that is numerically smaller than previous"): (
@@ -333,26 +345,22 @@ H2SPEC_EXCEPTIONS = {
         _ANSWER,
     ),
     ("http2/6.1", "Sends a DATA frame with invalid pad length"): (_EARLY, _ANSWER),
-    ("http2/6.9", "Sends a WINDOW_UPDATE frame with a flow control window increment of 0 on a stream"): (_EARLY, _ANSWER),
+    ("http2/6.9", "Sends a WINDOW_UPDATE frame with a flow control window increment of 0 on a stream"): (
+        _EARLY,
+        _ANSWER,
+    ),
     (
         "http2/6.9.1",
         "Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream",
     ): (_EARLY, _ANSWER),
     ("http2/7", "Sends a GOAWAY frame with unknown error code"): (
-        "the connection ends as soon as the peer has said goodbye, and a PING that comes behind may meet a closed socket",
+        "the connection ends as soon as the peer has said goodbye, and a PING behind that may meet a closed socket",
         _RESET,
     ),
     ("http2/8.1", "Sends a second HEADERS frame without the END_STREAM flag"): (_EARLY, _ANSWER),
     ("http2/8.1.2.1", "Sends a HEADERS frame that contains a pseudo-header field as trailers"): (_EARLY, _ANSWER),
-    (
-        "http2/8.1.2.6",
-        'Sends a HEADERS frame with the "content-length" header field which does not equal the DATA frame payload length',
-    ): (_EARLY, _ANSWER),
-    (
-        "http2/8.1.2.6",
-        'Sends a HEADERS frame with the "content-length" header field which does not equal the sum of the multiple'
-        " DATA frames payload length",
-    ): (_EARLY, _ANSWER),
+    ("http2/8.1.2.6", f"{_LENGTH} the DATA frame payload length"): (_EARLY, _ANSWER),
+    ("http2/8.1.2.6", f"{_LENGTH} the sum of the multiple DATA frames payload length"): (_EARLY, _ANSWER),
 }
 _H2SPEC_CASE = re.compile(r'<testcase package="([^"]*)" classname="([^"]*)"[^>]*>(.*?)</testcase>', re.DOTALL)
 
@@ -368,7 +376,7 @@ def test_h2spec_when_it_tries_every_rule_then_all_exceptions_are_explained(share
     report = tmp_path / "report.xml"
     host, port = shared.address("data").split(":")
     # It exits with 1 for any failure, and tells of each in the report.
-    command = [h2spec, "--host", host, "--port", port, "--timeout", "1", "--junit-report", report]
+    command = [str(h2spec), "--host", host, "--port", port, "--timeout", "1", "--junit-report", str(report)]
     subprocess.run([*command, "generic", "http2", "hpack"], capture_output=True, timeout=PATIENCE, check=False)
 
     # The report is not always good XML: what a failure received stands there as it is.

@@ -41,7 +41,8 @@ def violations(error: grpc.RpcError) -> list[tuple[str, str]]:
 
 def test_line_when_every_listener_is_up_then_it_names_them_and_the_snapshot(shared: Sidecar) -> None:
     pattern = (
-        r"iam-sidecar \d+\.\d+\.\d+ serving: data 127\.0\.0\.1:[1-9]\d*, data unix:\S+, management 127\.0\.0\.1:[1-9]\d*,"
+        r"iam-sidecar \d+\.\d+\.\d+ serving: data 127\.0\.0\.1:[1-9]\d*, data unix:\S+,"
+        r" management 127\.0\.0\.1:[1-9]\d*,"
         r" http 127\.0\.0\.1:[1-9]\d*, snapshot [0-9a-f]{12}\n"
     )
     assert re.fullmatch(pattern, shared.line)

@@ -25,7 +25,17 @@ from sidecar.model.listener import RpcMethod, RpcStatus
 from sidecar.model.request import MAX_BATCH_BYTES
 from sidecar.transports.data_listener import DataLimits
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
-from tests.listener.peers import AUTHORIZE, BATCH_AUTHORIZE, PREFACE, Answer, Client, Wire, call_fields, framed, good_client
+from tests.listener.peers import (
+    AUTHORIZE,
+    BATCH_AUTHORIZE,
+    PREFACE,
+    Answer,
+    Client,
+    Wire,
+    call_fields,
+    framed,
+    good_client,
+)
 from tests.listener.serving import Listener, batch, eventually, listening, question, right_answer
 
 NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, COMPRESSION_ERROR = 0, 1, 3, 5, 6, 9
@@ -59,7 +69,7 @@ def test_windows_when_the_client_opens_them_byte_by_byte_then_the_answer_trickle
 
 
 def test_windows_when_that_of_the_connection_is_used_up_then_answers_wait_for_it(shared: Listener) -> None:
-    with Wire(shared.place, settings={SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20}) as wire:
+    with Wire(shared.place, settings={4: 1 << 20}) as wire:
         filler = {"app:text": pb.ContextValue(values=["x"])}
         asked = batch(*[question(context=filler)] * 900)
         wire.send(wire.headers(1, fields=call_fields(BATCH_AUTHORIZE)))
@@ -382,7 +392,9 @@ def test_frames_when_their_type_is_unknown_then_they_are_ignored(shared: Listene
 
 def test_connection_when_the_peer_says_goodbye_then_what_is_under_way_is_answered(shared: Listener) -> None:
     with Wire(shared.place) as wire:
-        wire.send(wire.headers(1), GoAwayFrame(0, last_stream_id=0), DataFrame(1, framed(question()), flags=["END_STREAM"]))
+        wire.send(
+            wire.headers(1), GoAwayFrame(0, last_stream_id=0), DataFrame(1, framed(question()), flags=["END_STREAM"])
+        )
 
         assert wire.finish(1).message == right_answer(question())
         wire.goodbye()
