@@ -54,7 +54,8 @@ cdef extern from "sys/eventfd.h" nogil:
     int eventfd(unsigned int value, int flags)
 
 cdef extern from "sys/socket.h" nogil:
-    int SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, IPPROTO_TCP, TCP_NODELAY
+    int SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, IPPROTO_TCP, TCP_NODELAY, SHUT_WR
+    int shutdown(int fd, int how)
     int accept4(int fd, void *address, void *length, int flags)
     int setsockopt(int fd, int level, int option, const void *value, uint32_t size)
     ssize_t recv(int fd, void *data, size_t size, int flags)
@@ -84,6 +85,8 @@ cdef enum:
     TICK_IDLE_MS = 1000
     TICK_BUSY_MS = 10
     TICK_PARKED_MS = 1
+    # The longest that a socket stays, once all is said, for its peer to read it.
+    LINGER_NANOS = 1000000000
     # Ring this full wakes its reader at once.
     RING_WAKE_SHARE = 4
     ORDER_NONE = 0
@@ -98,10 +101,11 @@ cdef struct Socket:
     Socket *after
     int fd                    # owned
     bint waits_to_write       # the kernel took less than there was: nothing is read meanwhile
+    bint lingers              # all is said, and the connection on it is gone
     uint8_t *unsent           # owned; what it did not take
     uint64_t unsent_len
     uint64_t unsent_at
-    uint64_t blocked          # when it last took something
+    uint64_t blocked          # when it last took something, or began to linger
 
 
 # One thread that answers.
@@ -244,9 +248,10 @@ cdef bint worker_unpark(void *owner, Stream *stream, bint too_late) noexcept nog
 # Sockets of a worker.
 
 cdef void socket_close(Worker *worker, Socket *socket, uint32_t reason) noexcept nogil:
-    connection_close(&socket.connection)
     # Counted before the peer can see it.
-    count_add(&worker.desk.telemetry.closed[reason], 1)
+    if not socket.lingers:
+        connection_close(&socket.connection)
+        count_add(&worker.desk.telemetry.closed[reason], 1)
     count_add(&worker.desk.telemetry.connections, <uint64_t>-1)
     atomic_put(&worker.ended, worker.ended + 1)
     # Also takes it out of the epoll set.
@@ -259,6 +264,16 @@ cdef void socket_close(Worker *worker, Socket *socket, uint32_t reason) noexcept
     if socket.after != NULL:
         socket.after.before = socket.before
     free(socket)
+
+
+cdef void socket_linger(Worker *worker, Socket *socket, uint32_t reason) noexcept nogil:
+    # All is said. Closing now would make the kernel take back what the peer has not read yet, if more of its own has
+    # arrived here or is on its way.
+    connection_close(&socket.connection)
+    count_add(&worker.desk.telemetry.closed[reason], 1)
+    socket.lingers = True
+    socket.blocked = worker.http2.now
+    shutdown(socket.fd, SHUT_WR)
 
 
 cdef void socket_watch(Worker *worker, Socket *socket, bint for_writing) noexcept nogil:
@@ -320,7 +335,7 @@ cdef bint socket_flush(Worker *worker, Socket *socket) noexcept nogil:
     cdef ssize_t size
     cdef uint64_t filled = 0
     cdef int sent = 1
-    if socket.unsent != NULL:
+    if socket.unsent != NULL or socket.lingers:
         return True
     while sent > 0:
         size = nghttp2_session_mem_send(connection.session, &data)
@@ -346,8 +361,7 @@ cdef bint socket_flush(Worker *worker, Socket *socket) noexcept nogil:
         socket_close(worker, socket, CLOSE_BROKEN)
         return False
     if sent > 0 and connection_is_done(connection):
-        socket_close(worker, socket, connection.reason)
-        return False
+        socket_linger(worker, socket, connection.reason)
     return True
 
 
@@ -377,6 +391,9 @@ cdef void socket_serve(Worker *worker, Socket *socket, uint32_t events) noexcept
     if size < 0:
         if errno != EAGAIN and errno != EINTR:
             socket_close(worker, socket, CLOSE_BROKEN)
+        return
+    if socket.lingers and size:
+        # What comes now comes too late: the peer has been told which of its calls are not answered.
         return
     if size == 0:
         # SPEC: RFC 9113, section 5.4.1: a peer that ends its side ends the connection.
@@ -426,8 +443,9 @@ cdef void worker_look_around(Worker *worker) noexcept nogil:
     if atomic_get(&worker.order) == ORDER_DRAIN:
         while socket != NULL:
             after = socket.after
-            connection_drain(&socket.connection, CLOSE_DRAINED)
-            socket_flush(worker, socket)
+            if not socket.lingers:
+                connection_drain(&socket.connection, CLOSE_DRAINED)
+                socket_flush(worker, socket)
             socket = after
     tail = worker.inbox_tail
     while tail != atomic_get(&worker.inbox_head):
@@ -446,7 +464,10 @@ cdef void worker_tick(Worker *worker) noexcept nogil:
     cdef Socket *after
     while socket != NULL:
         after = socket.after
-        if socket.unsent != NULL and worker.http2.now - socket.blocked >= worker.http2.limits.slow_reader:
+        if socket.lingers:
+            if worker.http2.now - socket.blocked >= LINGER_NANOS:
+                socket_close(worker, socket, CLOSE_STOPPED)
+        elif socket.unsent != NULL and worker.http2.now - socket.blocked >= worker.http2.limits.slow_reader:
             count_add(&worker.desk.telemetry.limits[LIMIT_SLOW_READER], 1)
             socket_close(worker, socket, CLOSE_SLOW_READER)
         elif connection_tick(&socket.connection):

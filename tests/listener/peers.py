@@ -22,7 +22,6 @@ import h2.settings
 from google.rpc import error_details_pb2, status_pb2
 from hpack import Decoder, Encoder
 from hyperframe.frame import (
-    ContinuationFrame,
     DataFrame,
     Frame,
     GoAwayFrame,
@@ -30,11 +29,10 @@ from hyperframe.frame import (
     PingFrame,
     RstStreamFrame,
     SettingsFrame,
-    WindowUpdateFrame,
 )
 
 from sidecar.model.listener import RpcStatus
-from tests.listener.serving import PATIENCE, Place
+from tests.listener.serving import PATIENCE, Place, question, right_answer
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 AUTHORIZE = "/sidecar.v1.AuthorizationService/Authorize"
@@ -44,8 +42,10 @@ HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 Fields = list[tuple[str, str]]
 
 
-def call_fields(path: str = AUTHORIZE, /, *more: tuple[str, str], without: Iterable[str] = (), **changed: str) -> Fields:
-    """Return the header list of a call: *without* some fields, with others *changed* (``content_type="…"``), and *more*."""
+def call_fields(
+    path: str = AUTHORIZE, /, *more: tuple[str, str], without: Iterable[str] = (), **changed: str
+) -> Fields:
+    """Return the header list of a call: *without* some fields, others *changed* (``content_type="…"``), and *more*."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -134,7 +134,9 @@ class Answer:
 class Client:
     """A client that keeps the rules of HTTP/2 and fails where the listener does not. Confined to one thread."""
 
-    def __init__(self, place: Place, *, settings: Mapping[int, int] | None = None, refills: bool = True) -> None:
+    def __init__(
+        self, place: Place, *, settings: Mapping[h2.settings.SettingCodes, int] | None = None, refills: bool = True
+    ) -> None:
         """
         Args:
             settings: What the first SETTINGS say beside the usual.
@@ -144,9 +146,8 @@ class Client:
         self._socket = connect(place)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         if settings:
-            self.h2.local_settings = h2.settings.Settings(
-                client=True, initial_values={h2.settings.SettingCodes.ENABLE_PUSH: 0, **dict(settings)}  # type: ignore[dict-item]
-            )
+            values = {h2.settings.SettingCodes.ENABLE_PUSH: 0, **settings}
+            self.h2.local_settings = h2.settings.Settings(client=True, initial_values=values)
         self.h2.initiate_connection()
         self.answers: dict[int, Answer] = {}
         self.events: list[h2.events.Event] = []
@@ -155,7 +156,13 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave without a word."""
         self._socket.close()
 
     def flush(self) -> None:
@@ -268,7 +275,9 @@ class Wire:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._socket.close()
 
     @property
@@ -375,25 +384,7 @@ class Wire:
 @contextmanager
 def good_client(place: Place) -> Iterator[Client]:
     """Connect a client that asks before and after the block, and is answered rightly both times."""
-    from tests.listener.serving import question, right_answer
-
     with Client(place) as client:
         assert client.call(question()).message == right_answer(question())
         yield client
         assert client.call(question()).message == right_answer(question())
-
-
-__all__ = [
-    "AUTHORIZE",
-    "BATCH_AUTHORIZE",
-    "HEALTH_CHECK",
-    "PREFACE",
-    "Answer",
-    "Client",
-    "ContinuationFrame",
-    "Wire",
-    "WindowUpdateFrame",
-    "call_fields",
-    "framed",
-    "good_client",
-]

@@ -91,7 +91,9 @@ def test_drain_when_clients_ask_all_the_time_then_no_call_is_lost() -> None:
                 streams += new
                 with suppress(BrokenPipeError, ConnectionResetError):
                     wire.send(*[wire.call(stream, question()) for stream in new])
-                while len(wire.goodbyes) < 2 and not all(wire.answers.get(stream, Answer()).has_ended for stream in new):
+                while len(wire.goodbyes) < 2 and not all(
+                    wire.answers.get(stream, Answer()).has_ended for stream in new
+                ):
                     assert wire.receive() is not None
             goodbye = wire.goodbye()
             assert goodbye is not None
@@ -138,13 +140,16 @@ def test_drain_when_it_has_begun_then_nobody_can_connect() -> None:
 
 def test_drain_when_peers_answer_nothing_then_it_does_not_wait_for_them() -> None:
     # One that has not even begun, and one that acknowledges nothing.
-    with listening() as listener:
-        with Wire(listener.place, greets=False, answers=False) as silent, Wire(listener.place, answers=False) as deaf:
-            deaf.synchronize()
-            with draining(listener) as outcome:
-                assert silent.goodbye() is not None
-                assert deaf.goodbye() is not None
-            assert outcome == [True]
+    with (
+        listening() as listener,
+        Wire(listener.place, greets=False, answers=False) as silent,
+        Wire(listener.place, answers=False) as deaf,
+    ):
+        deaf.synchronize()
+        with draining(listener) as outcome:
+            assert silent.goodbye() is not None
+            assert deaf.goodbye() is not None
+        assert outcome == [True]
 
 
 def test_drain_when_a_call_never_ends_then_the_wait_is_bounded() -> None:

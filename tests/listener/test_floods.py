@@ -5,7 +5,6 @@ Floods of cheap frames: the connection that sends them ends, the limit is counte
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, count, islice, repeat
@@ -112,7 +111,9 @@ FLOODS = {
     "empty data of a stream that is over": _control(lambda: _after(RstStreamFrame(1, CANCEL), DataFrame(1, b""))),
     "windows of the connection": _control(_same(WindowUpdateFrame(0, window_increment=1).serialize())),
     "windows of a stream": _control(_same(WindowUpdateFrame(1, window_increment=1).serialize())),
-    "priorities": _control(_of_streams(lambda stream: PriorityFrame(stream, depends_on=1, stream_weight=9).serialize())),
+    "priorities": _control(
+        _of_streams(lambda stream: PriorityFrame(stream, depends_on=1, stream_weight=9).serialize())
+    ),
     "priorities of one stream": _control(_same(PriorityFrame(1, depends_on=0, stream_weight=9).serialize())),
     "goodbyes": _control(_same(GoAwayFrame(0, last_stream_id=0).serialize())),
     "unknown frames": _control(_same(b"\0\0\0\x7f\0\0\0\0\0")),
@@ -123,8 +124,6 @@ FLOODS = {
         CloseReason.CONTINUATIONS,
     ),
 }
-
-
 
 
 #: With the usual limits, all that is read at once is a flood.

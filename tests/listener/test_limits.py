@@ -26,7 +26,7 @@ from tests.listener.peers import (
     framed,
     good_client,
 )
-from tests.listener.serving import Listener, batch, eventually, listening, question, right_answer
+from tests.listener.serving import batch, eventually, listening, question, right_answer
 
 PROTOCOL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 1, 7, 8, 11
 #: Too short to wait for, long enough for a slow machine to do its part in.
@@ -49,7 +49,7 @@ def test_connections_when_there_are_too_many_then_the_next_is_refused_and_a_plac
 
 def test_streams_when_the_client_knows_the_limit_and_exceeds_it_then_the_excess_is_not_served() -> None:
     with listening(DataLimits(streams=10)) as listener, good_client(listener.place), Wire(listener.place) as wire:
-        # The first PING is answered behind the settings of the listener, so the second comes behind our acknowledgement.
+        # The first PING is answered behind the settings of the listener, so the second follows our acknowledgement.
         wire.synchronize()
         wire.synchronize()
         for stream in range(1, 2 * 10, 2):
@@ -58,7 +58,7 @@ def test_streams_when_the_client_knows_the_limit_and_exceeds_it_then_the_excess_
         assert listener.hits(ListenerLimit.STREAMS) == 0
         wire.send(wire.headers(21))
 
-        # SPEC: RFC 9113, section 5.1.2: an error of the stream, which section 5.4.2 lets us take for one of the connection.
+        # SPEC: RFC 9113, section 5.1.2: an error of the stream; section 5.4 lets us take it for one of the connection.
         goodbye = wire.goodbye()
         assert goodbye is not None
         assert goodbye.error_code == PROTOCOL_ERROR
@@ -66,16 +66,19 @@ def test_streams_when_the_client_knows_the_limit_and_exceeds_it_then_the_excess_
 
 
 def test_streams_when_the_client_does_not_know_the_limit_yet_then_the_excess_is_refused() -> None:
-    with listening(DataLimits(streams=10)) as listener, good_client(listener.place):
-        with Wire(listener.place, greets=False) as wire:
-            wire.send(PREFACE, SettingsFrame(0, {}), *[wire.headers(stream) for stream in range(1, 2 * 15, 2)])
+    with (
+        listening(DataLimits(streams=10)) as listener,
+        good_client(listener.place),
+        Wire(listener.place, greets=False) as wire,
+    ):
+        wire.send(PREFACE, SettingsFrame(0, {}), *[wire.headers(stream) for stream in range(1, 2 * 15, 2)])
 
-            for stream in range(2 * 10 + 1, 2 * 15, 2):
-                assert wire.finish(stream).reset == REFUSED_STREAM
-            assert listener.hits(ListenerLimit.STREAMS) == 5
-            for stream in range(1, 2 * 10, 2):
-                wire.send(DataFrame(stream, framed(question()), flags=["END_STREAM"]))
-                assert wire.finish(stream).message == right_answer(question())
+        for stream in range(2 * 10 + 1, 2 * 15, 2):
+            assert wire.finish(stream).reset == REFUSED_STREAM
+        assert listener.hits(ListenerLimit.STREAMS) == 5
+        for stream in range(1, 2 * 10, 2):
+            wire.send(DataFrame(stream, framed(question()), flags=["END_STREAM"]))
+            assert wire.finish(stream).message == right_answer(question())
 
 
 def test_streams_when_a_worker_has_too_many_then_the_excess_is_refused_on_every_connection() -> None:
@@ -157,44 +160,50 @@ def test_trailers_of_a_request_when_they_are_too_large_then_they_count_as_well()
 
 
 def test_message_memory_when_it_is_used_up_then_large_messages_are_refused_and_small_ones_served() -> None:
-    with listening(DataLimits(message_memory=200_000)) as listener, good_client(listener.place) as good:
-        with Client(listener.place) as client:
-            streams = [client.start(BATCH_AUTHORIZE) for _ in range(4)]
-            large = framed(batch(*[question(context={"app:x": pb.ContextValue(values=["y" * 4000] * 10)})] * 2))
-            for stream in streams:
-                client.send(stream, large[:60_000], end=False)
-            answers = [client.answers[stream] for stream in streams]
-            while not any(answer.has_ended for answer in answers):
-                assert client.pump()
-            refused = next(answer for answer in answers if answer.has_ended)
-            assert refused.status is RpcStatus.RESOURCE_EXHAUSTED
-            assert refused.text == "there are too many large messages under way"
-            assert listener.hits(ListenerLimit.MESSAGE_MEMORY) >= 1
-            assert good.call(question()).message == right_answer(question())
-            kept, *others = [stream for stream, answer in zip(streams, answers, strict=True) if not answer.has_ended]
-            for stream in others:
-                client.h2.reset_stream(stream, CANCEL)
-            client.send(kept, large[60_000:])
-            assert client.finish(kept).status is RpcStatus.OK
-            # All of it was given back.
-            for _ in range(5):
-                assert client.call(large[5:], BATCH_AUTHORIZE).status is RpcStatus.OK
+    with (
+        listening(DataLimits(message_memory=200_000)) as listener,
+        good_client(listener.place) as good,
+        Client(listener.place) as client,
+    ):
+        streams = [client.start(BATCH_AUTHORIZE) for _ in range(4)]
+        large = framed(batch(*[question(context={"app:x": pb.ContextValue(values=["y" * 4000] * 10)})] * 2))
+        for stream in streams:
+            client.send(stream, large[:60_000], end=False)
+        answers = [client.answers[stream] for stream in streams]
+        while not any(answer.has_ended for answer in answers):
+            assert client.pump()
+        refused = next(answer for answer in answers if answer.has_ended)
+        assert refused.status is RpcStatus.RESOURCE_EXHAUSTED
+        assert refused.text == "there are too many large messages under way"
+        assert listener.hits(ListenerLimit.MESSAGE_MEMORY) >= 1
+        assert good.call(question()).message == right_answer(question())
+        kept, *others = [stream for stream, answer in zip(streams, answers, strict=True) if not answer.has_ended]
+        for stream in others:
+            client.h2.reset_stream(stream, CANCEL)
+        client.send(kept, large[60_000:])
+        assert client.finish(kept).status is RpcStatus.OK
+        # All of it was given back.
+        for _ in range(5):
+            assert client.call(large[5:], BATCH_AUTHORIZE).status is RpcStatus.OK
 
 
 def test_message_memory_when_answers_are_not_taken_then_they_count_as_well() -> None:
     filler = {"app:x": pb.ContextValue(values=["y" * 100])}
     asked = batch(*[question(context=filler)] * 100)
-    with listening(DataLimits(message_memory=120_000)) as listener, good_client(listener.place):
-        with Client(listener.place, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0}, refills=False) as client:
-            streams = []
-            while not listener.hits(ListenerLimit.MESSAGE_MEMORY):
-                streams.append(client.start(BATCH_AUTHORIZE))
-                client.send(streams[-1], framed(asked))
-                client.h2.ping(b"12345678")
-                client.flush()
-                client.pump()
-                assert len(streams) < 100
-            assert client.finish(streams[-1]).status is RpcStatus.RESOURCE_EXHAUSTED
+    with (
+        listening(DataLimits(message_memory=120_000)) as listener,
+        good_client(listener.place),
+        Client(listener.place, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0}, refills=False) as client,
+    ):
+        streams = []
+        while not listener.hits(ListenerLimit.MESSAGE_MEMORY):
+            streams.append(client.start(BATCH_AUTHORIZE))
+            client.send(streams[-1], framed(asked))
+            client.h2.ping(b"12345678")
+            client.flush()
+            client.pump()
+            assert len(streams) < 100
+        assert client.finish(streams[-1]).status is RpcStatus.RESOURCE_EXHAUSTED
 
 
 def test_connection_when_it_does_nothing_for_too_long_then_it_is_told_and_ends() -> None:
@@ -230,24 +239,27 @@ def test_connection_when_its_beginning_takes_too_long_then_it_ends(first: bytes)
 
 @pytest.mark.parametrize("what", ["no message", "half a message", "half a header block"])
 def test_request_when_it_comes_too_slowly_then_it_is_refused_and_others_go_on(what: str) -> None:
-    with listening(DataLimits(request_seconds=SHORT)) as listener, good_client(listener.place):
-        with Wire(listener.place) as wire:
-            wire.synchronize()
-            if what == "half a header block":
-                frame = wire.headers(1)
-                half = HeadersFrame(1, frame.data[: len(frame.data) // 2])
-                wire.send(half)
-                assert wire.finish(1).status is RpcStatus.DEADLINE_EXCEEDED
-                wire.send(ContinuationFrame(1, frame.data[len(half.data) :], flags=["END_HEADERS"]))
-            else:
-                wire.send(wire.headers(1))
-                if what == "half a message":
-                    wire.send(DataFrame(1, framed(question())[:20]))
-                assert wire.finish(1).status is RpcStatus.DEADLINE_EXCEEDED
-            assert wire.answers[1].text == "the request took too long to arrive"
-            assert listener.hits(ListenerLimit.SLOW_REQUEST) == 1
-            wire.send(wire.call(3, question()))
-            assert wire.finish(3).message == right_answer(question())
+    with (
+        listening(DataLimits(request_seconds=SHORT)) as listener,
+        good_client(listener.place),
+        Wire(listener.place) as wire,
+    ):
+        wire.synchronize()
+        if what == "half a header block":
+            frame = wire.headers(1)
+            half = HeadersFrame(1, frame.data[: len(frame.data) // 2])
+            wire.send(half)
+            assert wire.finish(1).status is RpcStatus.DEADLINE_EXCEEDED
+            wire.send(ContinuationFrame(1, frame.data[len(half.data) :], flags=["END_HEADERS"]))
+        else:
+            wire.send(wire.headers(1))
+            if what == "half a message":
+                wire.send(DataFrame(1, framed(question())[:20]))
+            assert wire.finish(1).status is RpcStatus.DEADLINE_EXCEEDED
+        assert wire.answers[1].text == "the request took too long to arrive"
+        assert listener.hits(ListenerLimit.SLOW_REQUEST) == 1
+        wire.send(wire.call(3, question()))
+        assert wire.finish(3).message == right_answer(question())
 
 
 def test_request_when_a_byte_comes_now_and_then_then_it_is_refused_all_the_same() -> None:
@@ -317,7 +329,10 @@ def test_answers_when_the_socket_is_not_read_then_the_connection_ends_and_others
 def test_descriptors_when_there_are_no_more_then_connections_are_refused_and_those_open_go_on() -> None:
     # In a process of its own: the limit is the process's.
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.listener.few_descriptors"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.listener.few_descriptors"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdin is not None
     assert child.stdout is not None
@@ -340,7 +355,7 @@ def test_descriptors_when_there_are_no_more_then_connections_are_refused_and_tho
             raise AssertionError("it never served again")
         child.stdin.write("\n")
         child.stdin.flush()
-        assert json.loads(child.stdout.readline()) ["good"]
+        assert json.loads(child.stdout.readline())["good"]
     assert child.returncode == 0
 
 

@@ -5,6 +5,7 @@ The decision log, up to where Python takes the records: nothing that matters wai
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from time import monotonic, sleep, time_ns
 from typing import Any
 
@@ -220,7 +221,7 @@ def test_required_when_the_ring_is_read_in_time_then_the_answer_leaves(required:
     for attempt in range(1, 21):
         waiting = client.start()
         client.send(waiting, framed(ALLOWED))
-        eventually(lambda: listener.total("parked") == attempt)
+        eventually(partial(lambda number: listener.total("parked") == number, attempt))
         waiting_for = len(records(listener))
         answer = client.finish(waiting)
         reasons.append(reason_of(answer))
@@ -311,12 +312,13 @@ def test_reader_when_the_ring_fills_then_it_is_woken() -> None:
 
         reader = threading.Thread(target=wait)
         reader.start()
-        while not woken.is_set():
-            client.call(ALLOWED)
-            # Whoever waits is woken though the ring was full before, as soon as a worker looks.
+        for _ in range(1000):
+            if woken.is_set():
+                break
             records(listener)
-            for _ in range(4):
+            for _ in range(5):
                 client.call(ALLOWED)
+        assert woken.is_set()
         reader.join(PATIENCE)
 
 

@@ -25,7 +25,17 @@ from sidecar.model.listener import RpcMethod, RpcStatus
 from sidecar.model.request import MAX_BATCH_BYTES
 from sidecar.transports.data_listener import DataLimits
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
-from tests.listener.peers import AUTHORIZE, BATCH_AUTHORIZE, PREFACE, Answer, Client, Wire, call_fields, framed, good_client
+from tests.listener.peers import (
+    AUTHORIZE,
+    BATCH_AUTHORIZE,
+    PREFACE,
+    Answer,
+    Client,
+    Wire,
+    call_fields,
+    framed,
+    good_client,
+)
 from tests.listener.serving import Listener, batch, eventually, listening, question, right_answer
 
 NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, COMPRESSION_ERROR = 0, 1, 3, 5, 6, 9
@@ -59,7 +69,7 @@ def test_windows_when_the_client_opens_them_byte_by_byte_then_the_answer_trickle
 
 
 def test_windows_when_that_of_the_connection_is_used_up_then_answers_wait_for_it(shared: Listener) -> None:
-    with Wire(shared.place, settings={SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20}) as wire:
+    with Wire(shared.place, settings={4: 1 << 20}) as wire:
         filler = {"app:text": pb.ContextValue(values=["x"])}
         asked = batch(*[question(context=filler)] * 900)
         wire.send(wire.headers(1, fields=call_fields(BATCH_AUTHORIZE)))
@@ -319,12 +329,31 @@ def test_stream_when_its_header_list_is_malformed_then_it_alone_is_reset(
         assert wire.finish(1).reset == PROTOCOL_ERROR, name
 
 
-def test_stream_when_data_follows_its_end_then_it_is_closed_and_others_go_on(shared: Listener) -> None:
-    with Wire(shared.place, settings={4: 0}) as wire:
-        # The answer waits for the window, so the stream is half closed for sure.
-        wire.send(wire.call(1, question()), DataFrame(1, b"more"))
+#: Frames on the stream of a call that is open, or whose answer waits for its window.
+MISTAKES: dict[str, list[Frame | bytes]] = {
+    "a second header list that does not end it": [HeadersFrame(1, _BLOCK, flags=["END_HEADERS"])],
+    "trailers with a pseudo field": [HeadersFrame(1, _BLOCK, flags=["END_HEADERS", "END_STREAM"])],
+    "a window opened too far": [WindowUpdateFrame(1, window_increment=2**31 - 1)] * 2,
+    "a window opened by nothing": [b"\0\0\4\x08\0\0\0\0\1\0\0\0\0"],
+    "data behind its end": [DataFrame(1, framed(question()), flags=["END_STREAM"]), DataFrame(1, b"x")],
+    "a header list behind its end": [
+        DataFrame(1, framed(question()), flags=["END_STREAM"]),
+        HeadersFrame(1, _BLOCK, flags=["END_HEADERS", "END_STREAM"]),
+    ],
+}
 
-        assert wire.goodbye() is not None or wire.answers[1].reset == STREAM_CLOSED
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_stream_when_a_rule_of_it_is_broken_then_it_or_its_connection_ends(shared: Listener, what: str) -> None:
+    with good_client(shared.place), Wire(shared.place, settings={4: 0}) as wire:
+        wire.send(wire.headers(1))
+        wire.send(*MISTAKES[what])
+        while wire.answers.setdefault(1, Answer()).reset is None and not wire.goodbyes:
+            assert wire.receive() is not None
+
+        code = wire.goodbyes[0].error_code if wire.goodbyes else wire.answers[1].reset
+        assert code in (PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED)
+        assert not wire.answers[1].has_ended
 
 
 def test_stream_when_it_is_over_then_late_frames_are_ignored(shared: Listener) -> None:
@@ -363,7 +392,9 @@ def test_frames_when_their_type_is_unknown_then_they_are_ignored(shared: Listene
 
 def test_connection_when_the_peer_says_goodbye_then_what_is_under_way_is_answered(shared: Listener) -> None:
     with Wire(shared.place) as wire:
-        wire.send(wire.headers(1), GoAwayFrame(0, last_stream_id=0), DataFrame(1, framed(question()), flags=["END_STREAM"]))
+        wire.send(
+            wire.headers(1), GoAwayFrame(0, last_stream_id=0), DataFrame(1, framed(question()), flags=["END_STREAM"])
+        )
 
         assert wire.finish(1).message == right_answer(question())
         wire.goodbye()

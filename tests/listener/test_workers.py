@@ -66,7 +66,7 @@ def test_connections_when_they_come_then_they_are_dealt_evenly(workers: int, uni
         assert shares(listener) == [4] * workers
         # Those of the first worker go; whoever comes next finds a place there.
         for client in clients[::workers]:
-            client.__exit__(None, None, None)
+            client.close()
         eventually(lambda: listener.total("connections") == 4 * (workers - 1))
         assert sorted(shares(listener)) == [0] + [4] * (workers - 1)
         for _ in range(4):
@@ -161,16 +161,18 @@ def test_images_when_they_are_swapped_under_load_then_each_answer_is_of_one_of_t
 
 
 def test_images_when_an_answer_is_still_being_read_then_the_old_one_is_let_go_all_the_same() -> None:
-    with listening() as listener:
-        with Client(listener.place, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0}, refills=False) as client:
-            stream = client.start()
-            client.send(stream, framed(question()))
-            eventually(lambda: listener.rpcs(RpcMethod.AUTHORIZE, RpcStatus.OK) == 1)
-            listener.server.publish(image_that("Deny"))
-            assert listener.server.held_images() == 1
-            client.h2.increment_flow_control_window(1000, stream)
-            client.flush()
-            assert client.finish(stream).message == right_answer(question())
+    with (
+        listening() as listener,
+        Client(listener.place, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0}, refills=False) as client,
+    ):
+        stream = client.start()
+        client.send(stream, framed(question()))
+        eventually(lambda: listener.rpcs(RpcMethod.AUTHORIZE, RpcStatus.OK) == 1)
+        listener.server.publish(image_that("Deny"))
+        assert listener.server.held_images() == 1
+        client.h2.increment_flow_control_window(1000, stream)
+        client.flush()
+        assert client.finish(stream).message == right_answer(question())
 
 
 def test_processor_time_when_workers_run_then_it_is_told_for_each() -> None:
