@@ -675,6 +675,10 @@ cdef int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *fram
         return 0
     if connection.is_ending:
         return 0
+    if connection.has_said_goodbye:
+        # The goodbye that waits to be sent says that this call is not answered, so it is not: its caller may ask again.
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
+        return 0
     stream = stream_open(connection, frame.hd.stream_id)
     if stream == NULL:
         count_add(&connection.http2.telemetry.limits[LIMIT_STREAMS], 1)
