@@ -670,7 +670,8 @@ cdef int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *fram
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         stream_find(connection, frame.hd.stream_id)
         return 0
-    if connection.is_ending:
+    if connection.is_ending or connection.has_said_goodbye:
+        # The peer is told that this one was not looked at.
         return 0
     stream = stream_open(connection, frame.hd.stream_id)
     if stream == NULL:
