@@ -673,11 +673,8 @@ cdef int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *fram
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         stream_find(connection, frame.hd.stream_id)
         return 0
-    if connection.is_ending:
-        return 0
-    if connection.has_said_goodbye:
-        # The goodbye that waits to be sent says that this call is not answered, so it is not: its caller may ask again.
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
+    if connection.is_ending or connection.has_said_goodbye:
+        # The peer is told that this one was not looked at.
         return 0
     stream = stream_open(connection, frame.hd.stream_id)
     if stream == NULL:
