@@ -53,13 +53,13 @@ def test_example_when_shown_then_every_answer_is_as_expected() -> None:
 
 def test_example_when_it_goes_on_serving_then_it_answers_until_told_to_end(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "examples.show", "--state-dir", str(tmp_path / "state")]
-    command += ["--management", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command += ["--data", "127.0.0.1:0", "--management", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = ""
         for line in process.stdout:
-            if line.startswith("Serving on "):
-                address = line.split()[2].removesuffix(".")
+            if line.startswith("Serving services on "):
+                address = line.split()[7].removesuffix(".")
             if "--token-file" in line:
                 break
         again = run("examples.show", "--address", address, "--token-file", str(tmp_path / "state" / "admin.token"))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What of the data listener is fuzzed: the bytes of a connection, the frames in them, and calls with the messages in those.
+What of the data listener is fuzzed: the bytes of a connection, the frames in them, and calls with their messages.
 
 Whatever comes in, an answer goes out only for a request that is there as a whole, and it is the answer that
 ``core.authorize`` gives. What goes out obeys HTTP/2 and gRPC, and a connection that has ended holds nothing.
@@ -221,7 +221,9 @@ class Session:
         if asked.message is None or not asked.is_complete:
             raise BrokenPromiseError("an answer to a request that is not there as a whole")
         wanted: list[bytes | None] = []
-        paths = [asked.headers.get(b":path")] if asked.headers is not None else [AUTHORIZE, BATCH_AUTHORIZE, HEALTH_CHECK]
+        paths = (
+            [asked.headers.get(b":path")] if asked.headers is not None else [AUTHORIZE, BATCH_AUTHORIZE, HEALTH_CHECK]
+        )
         for path in paths:
             if path == HEALTH_CHECK:
                 # SPEC: grpc.health.v1: NOT_SERVING, for nobody has said otherwise.

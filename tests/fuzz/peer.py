@@ -50,7 +50,9 @@ def framed(message: bytes, *, flag: int = 0, longer: int = 0) -> bytes:
     return bytes([flag]) + struct.pack(">I", (len(message) + longer) % (1 << 32)) + message
 
 
-def headers(path: bytes, *more: tuple[bytes, bytes], method: bytes = b"POST", kind: bytes = b"application/grpc") -> Headers:
+def headers(
+    path: bytes, *more: tuple[bytes, bytes], method: bytes = b"POST", kind: bytes = b"application/grpc"
+) -> Headers:
     """Give the header list of a call."""
     return [
         (b":method", method),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The data listener with all its threads at once: good and bad clients, new snapshots, readers of its counters and records,
+The data listener with all its threads at once: good and bad clients, new snapshots, readers of counters and records,
 and its end at any time. ``scripts/fuzz --threads`` runs it under the thread sanitizer.
 """
 
@@ -90,7 +90,7 @@ class Stress:
         with socket.socket(socket.AF_UNIX) as local, socket.socket() as inet:
             local.bind(str(path))
             inet.bind(("127.0.0.1", 0))
-            self.addresses: list[tuple[socket.AddressFamily, object]] = [
+            self.addresses: list[tuple[socket.AddressFamily, str | tuple[str, int]]] = [
                 (socket.AF_UNIX, str(path)),
                 (socket.AF_INET, inet.getsockname()),
             ]
@@ -286,7 +286,9 @@ def main() -> int:
     """Run it from the command line; 1 if there is a finding."""
     parser = argparse.ArgumentParser(prog="scripts/fuzz --threads", description=__doc__)
     parser.add_argument("seconds", nargs="?", type=float, default=60.0, help="how long")
-    parser.add_argument("--seed", type=int, default=None, help="number that fixes what clients do; new each time if not given")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="number that fixes what clients do; new each time if not given"
+    )
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else time.time_ns() & 0xFFFFFF
     counts, findings = stress(options.seconds, seed=seed)

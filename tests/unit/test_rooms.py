@@ -55,7 +55,7 @@ MAY = {
     "http2": {"allocation", "network"},
     "worker": {"allocation", "network", "thread", "system"},
     "server": {"python", "allocation", "network", "thread", "system"},
-    "probe": {"python", "allocation", "network"},
+    "probe": {"python", "allocation", "network", "system"},
     "measure": {"python", "allocation", "clock", "system"},
 }
 
