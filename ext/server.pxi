@@ -23,7 +23,8 @@ cdef class DataServer:
     cdef list images          # that a worker may still decide by: (number of the mail, image)
     cdef uint64_t number      # of the last mail
     cdef bytes constant
-    cdef object publishing
+    cdef object publishing    # a lock: threads, and what they hold, neither begin nor end meanwhile
+    cdef bint has_ended
 
     def __cinit__(self):
         self.server = NULL
@@ -84,6 +85,8 @@ cdef class DataServer:
         cdef uint32_t i
         if self.server != NULL:
             server_end(self.server)
+            # Records can be waited for and read until then.
+            descriptor_close(&self.server.reader_bell)
             for i in range(self.server.worker_count):
                 if self.server.workers[i].desk != NULL:
                     desk_clear(self.server.workers[i].desk)
@@ -144,6 +147,8 @@ cdef class DataServer:
         cdef uint64_t least = 0
         cdef uint32_t i
         with self.publishing:
+            if self.has_ended:
+                return
             self.number += 1
             # Held before any worker can see it.
             self.images.append((self.number, image))
@@ -196,9 +201,11 @@ cdef class DataServer:
 
     def close(self):
         """End every connection and thread. Records that were not read yet can still be."""
-        with nogil:
-            server_end(self.server)
-        self.images = []
+        with self.publishing:
+            self.has_ended = True
+            with nogil:
+                server_end(self.server)
+            self.images = []
 
     def telemetry(self):
         """Return what was counted so far: of the thread that accepts first, then of each worker."""
@@ -215,9 +222,10 @@ cdef class DataServer:
         cdef clockid_t clock
         cdef uint32_t i
         times = []
-        for i in range(self.server.worker_count):
-            if self.server.workers[i].runs and pthread_getcpuclockid(self.server.workers[i].thread, &clock) == 0:
-                times.append(clock_nanos(clock) / 1e9)
+        with self.publishing:
+            for i in range(self.server.worker_count):
+                if self.server.workers[i].runs and pthread_getcpuclockid(self.server.workers[i].thread, &clock) == 0:
+                    times.append(clock_nanos(clock) / 1e9)
         return times
 
     def held_images(self):
@@ -260,7 +268,6 @@ cdef void server_end(Server *server) noexcept nogil:
         descriptor_close(&server.listeners[i])
     descriptor_close(&server.epoll)
     descriptor_close(&server.bell)
-    descriptor_close(&server.reader_bell)
     descriptor_close(&server.spare)
 
 
