@@ -147,6 +147,25 @@ cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring):
     }
 
 
+cdef extern from *:
+    """
+    #include <features.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #define give_back() malloc_trim(0)
+    #else
+    #define give_back() 0
+    #endif
+    """
+    int give_back() nogil
+
+
+def return_memory():
+    """Return to the system what the allocator keeps for later, after work that needed much for a while."""
+    with nogil:
+        give_back()
+
+
 def histogram_edges():
     """Return the lower edge of each slot of a histogram, in nanoseconds."""
     return [i if i < STEPS else (STEPS + i % STEPS) << (i // STEPS - 1) for i in range(SLOTS)]

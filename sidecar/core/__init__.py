@@ -16,6 +16,7 @@ try:
         encode_request,
         explain,
         histogram_edges,
+        return_memory,
     )
 except ImportError as error:
     raise ImportError("the compiled core is missing; build it with scripts/setup") from error
@@ -30,4 +31,5 @@ __all__ = [
     "encode_request",
     "explain",
     "histogram_edges",
+    "return_memory",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.compile.layout import MAGIC
-from sidecar.core import Image
+from sidecar.core import Image, return_memory
 from sidecar.model.errors import (
     ImageError,
     InternalError,
@@ -174,6 +174,8 @@ class SnapshotStore:
         else:
             result = self._put_in_place(image, problems)
         self._report(result, time.monotonic() - began)
+        # Problems, and the snapshot before, may have been large.
+        return_memory()
         return result
 
     def _load(self) -> tuple[Image | None, tuple[Problem, ...]]:

@@ -323,3 +323,12 @@ def test_policy_when_of_a_megabyte_then_the_quota_refuses_it() -> None:
 
     assert parse_policy(document(*statements), kind=PolicyKind.IDENTITY, problems=problems, file="p.json") is None
     assert problems.has_errors
+
+
+def test_memory_when_it_is_returned_then_what_is_held_still_decides() -> None:
+    question = core.encode_request(request())
+    before = core.authorize(image(), question, seconds=NOW, nanos=0)
+
+    core.return_memory()
+
+    assert core.authorize(image(), question, seconds=NOW, nanos=0) == before
