@@ -359,7 +359,7 @@ cdef inline Stream *stream_find(Connection *connection, int32_t id) noexcept nog
 # Endings.
 
 cdef void connection_end(Connection *connection, uint32_t reason, uint32_t limit, const char *why) noexcept nogil:
-    # Say goodbye for having passed a limit. What has arrived already is still read, but does nothing any more.
+    # Say goodbye for having passed a limit.
     if connection.is_ending:
         return
     connection.is_ending = True
@@ -369,6 +369,12 @@ cdef void connection_end(Connection *connection, uint32_t reason, uint32_t limit
         connection.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(connection.session),
         NGHTTP2_ENHANCE_YOUR_CALM, <const uint8_t *>why, strlen(why)
     )
+
+
+cdef inline int connection_goes_on(const Connection *connection) noexcept nogil:
+    # What a callback returns. Once it is over, nothing that has arrived is looked at any more, lest the library has more
+    # to say than our goodbye did. SPEC: RFC 9113, section 6.8: a later GOAWAY takes nothing back.
+    return NGHTTP2_ERR_CALLBACK_FAILURE if connection.is_ending else 0
 
 
 cdef void connection_drain(Connection *connection, uint32_t reason) noexcept nogil:
@@ -661,10 +667,9 @@ cdef int h2_on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hea
         connection.continuations += 1
         if connection.continuations > CONTINUATIONS_MOST:
             connection_end(connection, CLOSE_CONTINUATIONS, LIMIT_CONTINUATIONS, b"too_many_continuations")
-            return NGHTTP2_ERR_CALLBACK_FAILURE
     elif header.type != NGHTTP2_DATA and header.type != NGHTTP2_RST_STREAM:
         control_spend(connection)
-    return 0
+    return connection_goes_on(connection)
 
 
 cdef int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept nogil:
@@ -673,7 +678,7 @@ cdef int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *fram
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         stream_find(connection, frame.hd.stream_id)
         return 0
-    if connection.is_ending or connection.has_said_goodbye:
+    if connection.has_said_goodbye:
         # The peer is told that this one was not looked at.
         return 0
     stream = stream_open(connection, frame.hd.stream_id)
@@ -698,7 +703,7 @@ cdef int h2_on_header(
     if UNLIKELY(stream.header_bytes > most):
         if stream.header_bytes > 8 * most:
             connection_end(connection, CLOSE_HEADER_BYTES, LIMIT_HEADER_BYTES, b"header_list_too_large")
-            return NGHTTP2_ERR_CALLBACK_FAILURE
+            return connection_goes_on(connection)
         stream.seen |= SEEN_TOO_LARGE
         return 0
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
@@ -831,8 +836,6 @@ cdef int h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void 
     cdef Connection *connection = <Connection *>user
     cdef Http2 *http2 = connection.http2
     cdef Stream *stream
-    if connection.is_ending:
-        return 0
     if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
         stream = stream_find(connection, frame.hd.stream_id)
         if stream == NULL:
@@ -866,7 +869,7 @@ cdef int h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void 
                 connection_end(connection, CLOSE_PINGS, LIMIT_PINGS, b"too_many_pings")
         connection.answered_since_ping = False
         connection.last_ping = http2.now
-    return 0
+    return connection_goes_on(connection)
 
 
 cdef int h2_on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept nogil:
@@ -1016,7 +1019,10 @@ cdef void connection_count_idle_frames(Connection *connection, const uint8_t *da
 cdef bint connection_receive(Connection *connection, const uint8_t *data, size_t length) noexcept nogil:
     # False: the connection is beyond saving, and its reason stands in it; what is left to send may still be sent.
     cdef ssize_t taken
-    connection_count_idle_frames(connection, data, length)
+    if not connection.is_ending:
+        connection_count_idle_frames(connection, data, length)
+    if connection.is_ending:
+        return False
     taken = nghttp2_session_mem_recv(connection.session, data, length)
     if taken < 0 and not connection.is_ending:
         connection.is_ending = True
