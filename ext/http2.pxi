@@ -90,6 +90,15 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
 
 cdef extern from *:
     """
+    /* A stream that is to spare stays in its slab, where the address sanitizer would not miss it. */
+    #ifdef __SANITIZE_ADDRESS__
+    #include <sanitizer/asan_interface.h>
+    #define memory_hide(place, size) ASAN_POISON_MEMORY_REGION(place, size)
+    #define memory_show(place, size) ASAN_UNPOISON_MEMORY_REGION(place, size)
+    #else
+    #define memory_hide(place, size) ((void)0)
+    #define memory_show(place, size) ((void)0)
+    #endif
     /* setup.py looks for what the installed header offers. Where it does not, our own counters stand alone. */
     static inline void h2_option_set_newer(nghttp2_option *option, uint64_t burst, uint64_t rate, size_t continuations) {
         (void)option; (void)burst; (void)rate; (void)continuations;
@@ -113,6 +122,8 @@ cdef extern from *:
     static nghttp2_nv H2_NOT_POST[] = {H2_FIELD(":status", "405"), H2_FIELD("allow", "POST")};
     static nghttp2_nv H2_NOT_GRPC[] = {H2_FIELD(":status", "415")};
     """
+    void memory_hide(void *place, size_t size) nogil
+    void memory_show(void *place, size_t size) nogil
     void h2_option_set_newer(nghttp2_option *option, uint64_t burst, uint64_t rate, size_t continuations) nogil
     nghttp2_nv H2_ANSWER[2]
     nghttp2_nv H2_TRAILER[1]
@@ -272,6 +283,11 @@ cdef inline bint bucket_take(Bucket *bucket, uint64_t now, uint64_t burst, uint6
 
 # Streams.
 
+cdef inline void stream_hide(Stream *stream) noexcept nogil:
+    # From the sanitizer, all but the links.
+    memory_hide(&stream.id, sizeof(Stream) - <size_t>(<uint8_t *>&stream.id - <uint8_t *>stream))
+
+
 cdef Stream *stream_open(Connection *connection, int32_t id) noexcept nogil:
     # NULL: there are too many, or there is no memory.
     cdef Http2 *http2 = connection.http2
@@ -290,8 +306,10 @@ cdef Stream *stream_open(Connection *connection, int32_t id) noexcept nogil:
         for i in range(STREAMS_A_SLAB):
             stream[i].after = http2.spare
             http2.spare = &stream[i]
+            stream_hide(http2.spare)
         stream = http2.spare
     http2.spare = stream.after
+    memory_show(stream, sizeof(Stream))
     # Only the rooms at the end are left as they are.
     memset(stream, 0, <size_t>(&stream.own_message[0] - <uint8_t *>stream))
     stream.id = id
@@ -346,6 +364,7 @@ cdef void stream_close(Connection *connection, Stream *stream) noexcept nogil:
     count_add(&http2.telemetry.streams, <uint64_t>-1)
     stream.after = http2.spare
     http2.spare = stream
+    stream_hide(stream)
 
 
 cdef inline Stream *stream_find(Connection *connection, int32_t id) noexcept nogil:
