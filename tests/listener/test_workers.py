@@ -184,3 +184,15 @@ def test_processor_time_when_workers_run_then_it_is_told_for_each() -> None:
         assert first > 0
         assert second >= 0
     assert listener.server.worker_cpu_seconds() == []
+
+
+def test_server_when_it_has_ended_then_it_holds_no_image_that_comes_late() -> None:
+    with listening() as listener:
+        server = listener.server
+        server.drain(PATIENCE)
+        server.close()
+
+        server.publish(image_that("Allow"))
+
+        assert server.held_images() == 0
+        assert server.worker_cpu_seconds() == []
