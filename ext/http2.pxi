@@ -757,11 +757,15 @@ cdef int h2_on_header(
     return 0
 
 
+cdef void stream_refuse_headers(Connection *connection, Stream *stream) noexcept nogil:
+    count_add(&connection.http2.telemetry.limits[LIMIT_HEADER_BYTES], 1)
+    stream_fail(connection, stream, RPC_RESOURCE_EXHAUSTED, b"the header list is too large")
+
+
 cdef void stream_headers_end(Connection *connection, Stream *stream) noexcept nogil:
     # What can be refused before the message is read.
     if stream.seen & SEEN_TOO_LARGE:
-        count_add(&connection.http2.telemetry.limits[LIMIT_HEADER_BYTES], 1)
-        stream_fail(connection, stream, RPC_RESOURCE_EXHAUSTED, b"the header list is too large")
+        stream_refuse_headers(connection, stream)
     elif not stream.seen & SEEN_POST:
         stream_refuse_http(connection, stream, H2_NOT_POST, 2)
     elif not stream.seen & SEEN_GRPC:
@@ -824,6 +828,10 @@ cdef void stream_request_end(Connection *connection, Stream *stream) noexcept no
     cdef const uint8_t *message = stream.message
     stream.has_ended = True
     if stream.is_answered:
+        return
+    if UNLIKELY(stream.seen & SEEN_TOO_LARGE):
+        # By trailers: headers alone would have been refused before.
+        stream_refuse_headers(connection, stream)
         return
     # SPEC: doc/statuscodes.md: one request, no more and no less.
     if stream.message_len == 0:

@@ -130,6 +130,19 @@ def test_header_list_when_it_is_as_large_as_may_be_then_it_is_read() -> None:
         assert listener.hits(ListenerLimit.HEADER_BYTES) == 1
 
 
+def test_header_list_when_trailers_make_it_too_large_then_their_call_alone_is_refused() -> None:
+    with listening(DataLimits(header_bytes=1000)) as listener, good_client(listener.place):
+        with Wire(listener.place) as wire:
+            wire.send(wire.headers(1), DataFrame(1, framed(question())))
+            trailers = wire.block([(f"x-{number}", "y" * 100) for number in range(10)])
+            wire.send(HeadersFrame(1, trailers, flags=["END_HEADERS", "END_STREAM"]), wire.call(3, question()))
+
+            assert wire.finish(1).status is RpcStatus.RESOURCE_EXHAUSTED
+            assert wire.finish(1).is_trailers_only
+            assert wire.finish(3).message == right_answer(question())
+        assert listener.hits(ListenerLimit.HEADER_BYTES) == 1
+
+
 def test_header_list_when_a_small_block_grows_beyond_all_bounds_then_the_connection_ends() -> None:
     with listening(DataLimits(header_bytes=1000)) as listener, good_client(listener.place):
         with Wire(listener.place) as wire:
