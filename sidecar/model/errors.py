@@ -17,6 +17,7 @@ The error tree, and the problems that a source of policies can have.
     |  |- RecoveryCodeMismatchError
     |  `- U2fRegistrationMalformedError
     |- AuthenticationError        who calls could not be established
+    |  `- SessionInvalidError, SessionExpiredError, SessionRevokedError, SessionUnverifiableError
     |- PermissionDeniedError      who calls is known and may not
     |- NotFoundError              what is named is not there
     |- AlreadyExistsError         what would be made is there already
@@ -497,6 +498,30 @@ class AuthenticationError(SidecarError):
     """The call carries no credential, or one that is not known here."""
 
     reason = "unauthenticated"
+
+
+class SessionInvalidError(AuthenticationError):
+    """A session token is not one of ours, its seal is broken, or its principal is gone."""
+
+    reason = "session_invalid"
+
+
+class SessionExpiredError(AuthenticationError):
+    """A session is over."""
+
+    reason = "session_expired"
+
+
+class SessionRevokedError(AuthenticationError):
+    """A session was ended before its time."""
+
+    reason = "session_revoked"
+
+
+class SessionUnverifiableError(AuthenticationError):
+    """Whether a session was revoked cannot be known: the store has been out of reach for too long."""
+
+    reason = "session_unverifiable"
 
 
 class PermissionDeniedError(SidecarError):
