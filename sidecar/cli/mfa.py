@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sidecar.cli import mfa_store
+from sidecar.cli import mfa_import, mfa_store
 from sidecar.cli.connection import Address, ClientCert, ClientKey, Connection, ServerName, TlsCa, TokenFile
 from sidecar.cli.output import print_json, print_line
 from sidecar.model.errors import RequestError
@@ -48,6 +48,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the group of commands."""
     _mfa.add_typer(_enrol)
     mfa_store.add_to(_mfa)
+    mfa_import.add_to(_mfa)
     app.add_typer(_mfa)
 
 

@@ -18,6 +18,7 @@ from sidecar.cli.output import count_of, print_json, print_line
 if TYPE_CHECKING:
     from sidecar.services.callers import Caller
     from sidecar.services.mfa import MfaServices
+    from sidecar.settings import Settings
 
 StateDir = Annotated[
     Path | None,
@@ -83,8 +84,9 @@ def unlock(
     from sidecar.services.callers import parse_user
 
     parse_user(user, "--user")
-    with _opened(state_dir, store_url, mfa_key_file, mfa_key_command, config) as services:
-        failures = services.throttles.unlock(_caller(), user)
+    settings = load_store_settings(state_dir, store_url, mfa_key_file, mfa_key_command, config)
+    with opened_store(settings) as services:
+        failures = services.throttles.unlock(terminal_caller(), user)
     if as_json:
         print_json({"failures": failures})
     else:
@@ -104,8 +106,9 @@ def rotate_keys(
     as_json: AsJson = False,
 ) -> None:
     """Make a new key, and seal the seed of every TOTP device with it."""
-    with _opened(state_dir, store_url, mfa_key_file, mfa_key_command, config) as services:
-        rotation = services.rotation.rotate(_caller(), drop_old=drop_old)
+    settings = load_store_settings(state_dir, store_url, mfa_key_file, mfa_key_command, config)
+    with opened_store(settings) as services:
+        rotation = services.rotation.rotate(terminal_caller(), drop_old=drop_old)
     if as_json:
         print_json({"key_id": rotation.key_id, "sealed_anew": rotation.sealed_anew, "dropped": list(rotation.dropped)})
         return
@@ -114,17 +117,14 @@ def rotate_keys(
         print_line(f"dropped key {name}")
 
 
-@contextmanager
-def _opened(
+def load_store_settings(
     state_dir: Path | None,
     store_url: str | None,
     key_file: Path | None,
     key_command: str | None,
     config: Path | None,
-) -> Iterator[MfaServices]:
-    """Open the store as the sidecar would that has the same settings."""
-    from sidecar.app import configure_logging, open_audit, open_mfa
-    from sidecar.services.mfa_journal import NullMfaMetrics
+) -> Settings:
+    """Return the settings that the sidecar has which keeps the store."""
     from sidecar.settings import load_settings
 
     flags = {
@@ -136,18 +136,27 @@ def _opened(
         "mfa_key_command": key_command,
         "config": str(config or ""),
     }
-    settings = load_settings(flags, os.environ)
+    return load_settings(flags, os.environ)
+
+
+@contextmanager
+def opened_store(settings: Settings, *, must_exist: bool = True) -> Iterator[MfaServices]:
+    """Open the store as the sidecar would that has these settings."""
+    from sidecar.app import configure_logging, open_audit, open_mfa
+    from sidecar.services.mfa_journal import NullMfaMetrics
+
     metrics = NullMfaMetrics()
     log = configure_logging("warning", "auto")
     audit = open_audit(settings, log=log, on_drop=metrics.record_audit_dropped)
-    services = open_mfa(settings, audit=audit, metrics=metrics, log=log, must_exist=True)
+    services = open_mfa(settings, audit=audit, metrics=metrics, log=log, must_exist=must_exist)
     try:
         yield services
     finally:
         services.store.close()
 
 
-def _caller() -> Caller:
+def terminal_caller() -> Caller:
+    """Return whoever sits at this terminal, as the administrator of the store."""
     from sidecar.services.callers import Caller
 
     return Caller.administrator(f"terminal:{os.getuid()}")

@@ -125,3 +125,13 @@ def parse_serial(serial_number: str, field: str = "serial_number") -> str:
             help="see those of a user with `iam-sidecar mfa list`",
         )
     return serial_number
+
+
+def is_hardware_serial(serial_number: str) -> bool:
+    """
+    Say whether *serial_number* is that of a hardware token: its maker's, and not an ARN.
+
+    >>> is_hardware_serial("GAHT12345678"), is_hardware_serial("arn:aws:iam::111122223333:mfa/phone")
+    (True, False)
+    """
+    return not serial_number.startswith("arn:")

@@ -17,7 +17,7 @@ from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.fresh_proof import FreshProof
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
 from sidecar.services.refusals import CeremonyUnknownError
-from sidecar.services.relying_party import RelyingParty
+from sidecar.services.relying_party import HANDLE_BYTES, RelyingParty
 from sidecar.services.store import ceremonies as rows
 from sidecar.services.store import devices as device_rows
 from sidecar.services.store.ceremonies import Ceremony
@@ -30,8 +30,6 @@ from sidecar.services.throttles import Throttles
 CEREMONY_MS = 5 * 60 * 1000
 #: Ceremonies that a user may have under way.
 MAX_OPEN = 8
-#: SPEC: WebAuthn Level 3, section 14.6.1: a user handle tells nothing about its user.
-_HANDLE_BYTES = 32
 _CHALLENGE_BYTES = 32
 _MAX_ID = 64
 
@@ -116,7 +114,7 @@ class CeremonyService:
                 raise LimitExceededError(
                     f"the user has {MAX_OPEN} registrations under way", help="finish one, or wait five minutes"
                 )
-            handle = device_rows.ensure_user_handle(connection, user_arn, self._new_bytes(_HANDLE_BYTES))
+            handle = device_rows.ensure_user_handle(connection, user_arn, self._new_bytes(HANDLE_BYTES))
             keys = device_rows.list_keys(connection, user_arn)
             rows.add(connection, ceremony, now_ms)
         options = self._party.creation_options_json(

@@ -295,6 +295,8 @@ class ChallengeService:
                     now=now_ms / 1000,
                     last_used_step=device.last_used_step,
                     drift_steps=device.drift_steps,
+                    algorithm=device.algorithm,
+                    min_secret_bytes=totp.MIN_IMPORTED_SECRET_BYTES,
                 )
                 steps.append((device, step))
             except CodeMismatchError:

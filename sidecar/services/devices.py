@@ -12,7 +12,7 @@ from secrets import token_bytes
 
 from sidecar.mfa import totp
 from sidecar.model.errors import AlreadyExistsError, LimitExceededError, NotFoundError, RequestError
-from sidecar.services.callers import Caller, parse_device_name, parse_serial, parse_user
+from sidecar.services.callers import Caller, is_hardware_serial, parse_device_name, parse_serial, parse_user
 from sidecar.services.fresh_proof import FreshProof
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
 from sidecar.services.refusals import DeviceUnknownError
@@ -189,7 +189,10 @@ class DeviceService:
             if device.device.enabled_at_ms is None:
                 raise DeviceUnknownError("the device is not enabled")
             now_ms = self._now_ms()
-            found = self._verify_pair(device, code1, code2, totp.RESYNC_WINDOW_STEPS, now_ms)
+            window_steps = (
+                totp.HARDWARE_RESYNC_WINDOW_STEPS if is_hardware_serial(serial_number) else totp.RESYNC_WINDOW_STEPS
+            )
+            found = self._verify_pair(device, code1, code2, window_steps, now_ms)
             with self._store.write() as connection:
                 if not rows.spend_step(
                     connection, serial_number, step=found.step, drift_steps=found.drift_steps, now_ms=now_ms
@@ -254,6 +257,8 @@ class DeviceService:
             now=now_ms / 1000,
             last_used_step=device.last_used_step,
             window_steps=window_steps,
+            algorithm=device.algorithm,
+            min_secret_bytes=totp.MIN_IMPORTED_SECRET_BYTES,
         )
 
     def _told(self, caller: Caller, change: Change, what: str, device: Device | None) -> Device:

@@ -15,6 +15,7 @@ from sidecar.services.ceremonies import CeremonyService
 from sidecar.services.challenges import ChallengeService
 from sidecar.services.devices import DeviceService
 from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.importing import ImportService
 from sidecar.services.key_rotation import KeyRotation
 from sidecar.services.mfa_journal import MfaJournal, MfaMetrics
 from sidecar.services.recovery import RecoveryService
@@ -39,6 +40,7 @@ class MfaServices:
     challenges: ChallengeService
     recovery: RecoveryService
     rotation: KeyRotation
+    importing: ImportService
 
 
 def build_mfa(
@@ -92,6 +94,7 @@ def build_mfa(
         ),
         recovery=RecoveryService(store=store, fresh_proof=fresh_proof, journal=journal, now=now),
         rotation=KeyRotation(store=store, keys=keys, sealer=sealer, journal=journal),
+        importing=ImportService(store=store, sealer=sealer, journal=journal, now=now),
     )
 
 

@@ -31,6 +31,7 @@ class Change(StrEnum):
 
     ENROLMENT_BEGUN = "enrolment_begun"
     DEVICE_ENABLED = "device_enabled"
+    DEVICE_IMPORTED = "device_imported"
     DEVICE_RESYNCED = "device_resynced"
     DEVICE_DEACTIVATED = "device_deactivated"
     DEVICE_SUSPECTED = "device_suspected"

@@ -13,6 +13,9 @@ from sidecar.mfa.credential import Credential
 from sidecar.mfa.options import UserVerification, creation_options, request_options
 from sidecar.mfa.policy import RECORD_ONLY, AttestationPolicy
 
+#: SPEC: WebAuthn Level 3, section 14.6.1: a user handle tells nothing about its user.
+HANDLE_BYTES = 32
+
 
 @dataclass(frozen=True, slots=True)
 class RelyingParty:

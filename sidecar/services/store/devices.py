@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sidecar.services.seeds import SealedSeed
@@ -45,12 +45,14 @@ class TotpDevice(NamedTuple):
     Attributes:
         last_used_step: Highest time step spent so far.
         drift_steps: Steps by which its clock is ahead of ours.
+        algorithm: ``sha1``, ``sha256`` or ``sha512``.
     """
 
     device: Device
     seed: SealedSeed
     last_used_step: int | None
     drift_steps: int
+    algorithm: str
 
 
 class KeyDevice(NamedTuple):
@@ -86,6 +88,7 @@ _TOTP = select(
     totp_secrets.c.sealed,
     totp_secrets.c.last_used_step,
     totp_secrets.c.drift_steps,
+    totp_secrets.c.algorithm,
 ).join(totp_secrets, totp_secrets.c.serial_number == devices.c.serial_number)
 _KEYS = select(*_DEVICE, credentials.c.credential_id, credentials.c.record, credentials.c.sign_count).join(
     credentials, credentials.c.serial_number == devices.c.serial_number
@@ -165,7 +168,12 @@ def begin_totp(
         return False
     connection.execute(
         insert(totp_secrets).values(
-            serial_number=serial_number, key_id=seed.key_id, sealed=seed.sealed, last_used_step=None, drift_steps=0
+            serial_number=serial_number,
+            key_id=seed.key_id,
+            sealed=seed.sealed,
+            last_used_step=None,
+            drift_steps=0,
+            algorithm="sha1",
         )
     )
     return True
@@ -230,34 +238,99 @@ def add_key(
     Returns:
         False where somebody has registered the credential; None where the user has as many devices as there may be.
     """
-    known = select(credentials.c.serial_number).where(credentials.c.credential_id == credential_id)
-    for slot in _free_slots(connection, user_arn):
-        if connection.execute(known).one_or_none() is not None:
+    device = {
+        "serial_number": serial_number,
+        "user_arn": user_arn,
+        "kind": kind,
+        "name": name,
+        "session": session,
+        "created_at_ms": now_ms,
+        "enabled_at_ms": now_ms,
+    }
+    secret = {
+        "serial_number": serial_number,
+        "credential_id": credential_id,
+        "record": record,
+        "sign_count": sign_count,
+    }
+    return _add_enabled(connection, device, credentials, secret, known=credentials.c.credential_id == credential_id)
+
+
+def add_totp(
+    connection: Connection,
+    *,
+    serial_number: str,
+    user_arn: str,
+    name: str,
+    session: str,
+    seed: SealedSeed,
+    algorithm: str,
+    last_used_step: int,
+    drift_steps: int,
+    now_ms: int,
+) -> bool | None:
+    """
+    Add a TOTP device that another system enrolled, enabled as it is.
+
+    Args:
+        last_used_step: Its steps up to this one are spent.
+
+    Returns:
+        False where there is a device of that serial number; None where the user has as many as there may be.
+    """
+    device = {
+        "serial_number": serial_number,
+        "user_arn": user_arn,
+        "kind": "totp",
+        "name": name,
+        "session": session,
+        "created_at_ms": now_ms,
+        "enabled_at_ms": now_ms,
+    }
+    secret = {
+        "serial_number": serial_number,
+        "key_id": seed.key_id,
+        "sealed": seed.sealed,
+        "last_used_step": last_used_step,
+        "drift_steps": drift_steps,
+        "algorithm": algorithm,
+    }
+    return _add_enabled(connection, device, totp_secrets, secret, known=totp_secrets.c.serial_number == serial_number)
+
+
+def _add_enabled(
+    connection: Connection,
+    device: dict[str, object],
+    table: Table,
+    secret: dict[str, object],
+    *,
+    known: ColumnElement[bool],
+) -> bool | None:
+    """
+    Add a device in a free slot, with its row in *table*.
+
+    Returns:
+        False where a row of *table* is *known* already; None where the user has as many devices as there may be.
+    """
+    is_known = select(table.c.serial_number).where(known)
+    for slot in _free_slots(connection, str(device["user_arn"])):
+        if connection.execute(is_known).one_or_none() is not None:
             return False
         try:
             with connection.begin_nested():
-                connection.execute(
-                    insert(devices).values(
-                        serial_number=serial_number,
-                        user_arn=user_arn,
-                        kind=kind,
-                        name=name,
-                        slot=slot,
-                        session=session,
-                        created_at_ms=now_ms,
-                        enabled_at_ms=now_ms,
-                    )
-                )
-                connection.execute(
-                    insert(credentials).values(
-                        serial_number=serial_number, credential_id=credential_id, record=record, sign_count=sign_count
-                    )
-                )
+                connection.execute(insert(devices).values(slot=slot, **device))
+                connection.execute(insert(table).values(secret))
                 return True
         except IntegrityError:
-            # Either somebody else has taken the slot, or the credential has come in between: the next turn tells.
+            # Either somebody else has taken the slot, or the same has come in between: the next turn tells.
             continue
-    return None if connection.execute(known).one_or_none() is None else False
+    return None if connection.execute(is_known).one_or_none() is None else False
+
+
+def find_credential_owner(connection: Connection, credential_id: bytes) -> str | None:
+    """Return the serial number of the device that has a credential; None where there is none."""
+    query = select(credentials.c.serial_number).where(credentials.c.credential_id == credential_id)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def spend_step(connection: Connection, serial_number: str, *, step: int, drift_steps: int, now_ms: int) -> bool:
@@ -389,5 +462,5 @@ def _free_slots(connection: Connection, user_arn: str) -> Sequence[int]:
 
 
 def _totp(row: Sequence[Any]) -> TotpDevice:
-    key_id, sealed, last_used_step, drift_steps = row[_WIDTH:]
-    return TotpDevice(Device(*row[:_WIDTH]), SealedSeed(key_id, sealed), last_used_step, drift_steps)
+    key_id, sealed, last_used_step, drift_steps, algorithm = row[_WIDTH:]
+    return TotpDevice(Device(*row[:_WIDTH]), SealedSeed(key_id, sealed), last_used_step, drift_steps, algorithm)

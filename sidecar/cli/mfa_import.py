@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+``iam-sidecar mfa import``: devices that another system enrolled, put into the store.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sidecar.cli.mfa_store import (
+    AsJson,
+    Config,
+    KeyCommand,
+    KeyFile,
+    StateDir,
+    StoreUrl,
+    load_store_settings,
+    opened_store,
+    terminal_caller,
+)
+from sidecar.cli.output import count_of, print_json, print_line
+from sidecar.model.errors import SourceUnavailableError
+
+if TYPE_CHECKING:
+    from sidecar.settings import Settings
+
+_EPILOG = """\b
+Examples:
+  iam-sidecar mfa import --check devices.yaml
+  iam-sidecar mfa import devices.yaml
+  vault kv get -field=devices secret/mfa | iam-sidecar mfa import -
+
+\b
+The document, in YAML or JSON:
+  devices:
+    - user_arn: arn:aws:iam::111122223333:user/ada
+      kind: totp
+      serial_number: GAHT12345678     # of its maker, or arn:...:mfa/NAME
+      secret: JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP   # base32; or secret_hex
+      algorithm: SHA1                 # or SHA256, SHA512; default SHA1
+      digits: 6                       # nothing else is accepted
+      period: 30                      # nothing else is accepted
+      drift_steps: 0                  # steps its clock is ahead, if known
+    - user_arn: arn:aws:iam::111122223333:user/ada
+      kind: u2f
+      app_id: https://example.org     # that the key was registered with
+      key_handle: ZXhhbXBsZQ          # base64 or base64url, as the next
+      public_key: BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU
+      sign_count: 12                  # the last one that was seen
+\b
+A U2F key may also stand as registration and client_data, as the U2F API gave
+them; its attestation is verified then. Each device may have a name.
+
+\b
+What a TOTP device has shown up to now is spent. Nothing is imported unless
+everything can be. The document holds seeds: delete it afterwards."""
+
+
+def add_to(group: typer.Typer) -> None:
+    """Add the command."""
+    group.command("import", epilog=_EPILOG)(import_devices)
+
+
+def import_devices(
+    *,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Document that lists the devices; - is standard input.", show_default=False
+        ),
+    ],
+    check: Annotated[
+        bool, typer.Option("--check", help="Say whether it could be imported, and change nothing.")
+    ] = False,
+    allow_short_seeds: Annotated[
+        bool,
+        typer.Option("--allow-short-seeds", help="Let TOTP seeds of 80 to 127 bits in, which RFC 4226 does not allow."),
+    ] = False,
+    state_dir: StateDir = None,
+    store_url: StoreUrl = None,
+    mfa_key_file: KeyFile = None,
+    mfa_key_command: KeyCommand = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import devices that another system enrolled: TOTP seeds and U2F registrations."""
+    data, where = _read(file), "standard input" if str(file) == "-" else str(file)
+    settings = load_store_settings(state_dir, store_url, mfa_key_file, mfa_key_command, config)
+    is_new = not settings.store_url and not (settings.state_dir / "mfa.db").exists()
+    if check:
+        count = _check(settings, data, where, allow_short_seeds=allow_short_seeds, is_new=is_new)
+        if as_json:
+            print_json({"devices": count})
+        else:
+            print_line(f"{count_of(count, 'device')} can be imported")
+        return
+    # A file that another user than the sidecar's has made could not be opened by the sidecar.
+    may_make = is_new and settings.state_dir.exists() and settings.state_dir.stat().st_uid == os.geteuid()
+    with opened_store(settings, must_exist=not may_make) as services:
+        devices = services.importing.import_devices(
+            terminal_caller(), data, where=where, allow_short_seeds=allow_short_seeds
+        )
+    if as_json:
+        print_json(
+            [{"serial_number": one.serial_number, "user_arn": one.user_arn, "kind": one.kind} for one in devices]
+        )
+        return
+    for device in devices:
+        print_line(f"{device.kind:<9} {device.serial_number}  {device.user_arn}")
+    sys.stderr.write(f"imported {count_of(len(devices), 'device')}; the document holds seeds: delete it\n")
+
+
+def _check(settings: Settings, data: bytes, where: str, *, allow_short_seeds: bool, is_new: bool) -> int:
+    from sidecar.compile.problems import Problems
+    from sidecar.services.import_document import parse_import_document
+    from sidecar.services.importing import refuse_problems
+
+    if not is_new:
+        with opened_store(settings) as services:
+            return services.importing.check(data, where=where, allow_short_seeds=allow_short_seeds)
+    # There is no store yet that anything could be in the way in, and none is made.
+    problems = Problems()
+    found = parse_import_document(data, where=where, problems=problems, allow_short_seeds=allow_short_seeds)
+    refuse_problems(problems, where)
+    return len(found)
+
+
+def _read(path: Path) -> bytes:
+    from sidecar.services.import_document import MAX_DOCUMENT_BYTES
+
+    try:
+        if str(path) == "-":
+            return sys.stdin.buffer.read(MAX_DOCUMENT_BYTES + 1)
+        with path.open("rb") as file:
+            return file.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        raise SourceUnavailableError(
+            f"`{path}` cannot be read: {os.strerror(error.errno or 0).lower()}",
+            help="name a file, or - for standard input",
+        ) from None
