@@ -234,6 +234,7 @@ class Application:
                     return
                 if number == signal.SIGHUP:
                     self._watcher.request_reload()
+                    threading.Thread(target=self._mfa.refresh, name="mfa-refresh", daemon=True).start()
                 elif number == _LOADED:
                     self._begin_to_serve(addresses)
 
@@ -336,8 +337,9 @@ def open_mfa(
         SourceUnavailableError: The store cannot be reached.
     """
     # A sidecar that keeps no devices needs neither a database nor its driver.
-    from sidecar.services.attestation import AttestationSettings, read_attestation_policy
+    from sidecar.services.attestation import AttestationSettings, AttestationSource
     from sidecar.services.mfa import build_mfa, find_keys
+    from sidecar.services.mfa_journal import MfaJournal
     from sidecar.services.relying_party import RelyingParty
     from sidecar.services.store.engine import open_store
 
@@ -354,8 +356,12 @@ def open_mfa(
             aaguids=settings.mfa_aaguid,
             metadata=settings.mfa_metadata,
             metadata_root=settings.mfa_metadata_root,
+            metadata_crls=settings.mfa_metadata_crl,
+            metadata_grace_days=settings.mfa_metadata_grace_days,
             trust_anchors=settings.mfa_trust_anchor,
         )
+        journal = MfaJournal(audit=audit, metrics=metrics)
+        source = AttestationSource(attestation, store=store, now=time.time_ns, journal=journal, log=log)
         services = build_mfa(
             store=store,
             keys=keys,
@@ -365,7 +371,7 @@ def open_mfa(
             relying_party=RelyingParty(
                 id=settings.rp_id,
                 origins=settings.allowed_origin,
-                attestation_policy=read_attestation_policy(attestation, store=store, now=time.time_ns),
+                current_policy=source.current,
                 requires_user_verification=settings.mfa_user_verification == "required",
                 allows_sign_count_regression=settings.mfa_sign_count == "warn",
             ),

@@ -168,7 +168,7 @@ class CeremonyService:
             expected_origins=self._party.origins,
             expected_rp_id=self._party.id,
             require_user_verification=self._party.requires_user_verification,
-            attestation_policy=self._party.attestation_policy,
+            attestation_policy=self._party.current_policy(),
             user_handle=handle,
             now=now_ms / 1000,
         )

@@ -34,6 +34,7 @@ class MfaServices:
     """
 
     store: Store
+    relying_party: RelyingParty
     throttles: Throttles
     devices: DeviceService
     ceremonies: CeremonyService
@@ -66,6 +67,7 @@ def build_mfa(
     fresh_proof = FreshProof(store=store, now=now)
     return MfaServices(
         store=store,
+        relying_party=relying_party,
         throttles=throttles,
         devices=DeviceService(
             store=store,
