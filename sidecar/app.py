@@ -31,6 +31,7 @@ from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
 from sidecar.services.decision_log import DecisionLog
 from sidecar.services.decision_log_settings import DecisionLogSettings
+from sidecar.services.known_users import KnownUsers, KnowsUser, know_everybody
 from sidecar.services.log import Log
 from sidecar.services.metrics import PrometheusMetrics
 from sidecar.services.mfa_journal import MfaMetrics, PrometheusMfaMetrics
@@ -172,7 +173,10 @@ class Application:
         authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, recorder=recorder)
         mfa_metrics = PrometheusMfaMetrics(metrics.registry)
         audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
-        self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log))
+        knows_user = KnownUsers(self._snapshots)
+        self._mfa = MfaOpener(
+            functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log, knows_user=knows_user)
+        )
         if any(_states_mfa(settings)) or (settings.state_dir / "mfa.db").exists():
             # What keeps devices from being used is to be told now, not to the first person who needs one.
             self._mfa.open()
@@ -323,13 +327,20 @@ def open_audit(settings: Settings, *, log: Log, on_drop: Callable[[], None]) -> 
 
 
 def open_mfa(
-    settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, log: Log, must_exist: bool = False
+    settings: Settings,
+    *,
+    audit: AuditTrail,
+    metrics: MfaMetrics,
+    log: Log,
+    knows_user: KnowsUser = know_everybody,
+    must_exist: bool = False,
 ) -> MfaServices:
     """
     Return the services of second factors, on the store that the settings name.
 
     Args:
-        log: Is told of seeds whose key is missing.
+        log: Is told of seeds whose key is missing, and of metadata that cannot be used.
+        knows_user: Says whether a user may be given a device.
         must_exist: Whether to refuse a store in a file that is not there yet.
 
     Raises:
@@ -368,6 +379,7 @@ def open_mfa(
             audit=audit,
             metrics=metrics,
             now=time.time_ns,
+            knows_user=knows_user,
             relying_party=RelyingParty(
                 id=settings.rp_id,
                 origins=settings.allowed_origin,

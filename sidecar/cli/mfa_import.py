@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,12 +29,14 @@ from sidecar.cli.output import count_of, print_json, print_line
 from sidecar.model.errors import SourceUnavailableError
 
 if TYPE_CHECKING:
+    from sidecar.core import Image
+    from sidecar.services.known_users import KnowsUser
     from sidecar.settings import Settings
 
 _EPILOG = """\b
 Examples:
   iam-sidecar mfa import --check devices.yaml
-  iam-sidecar mfa import devices.yaml
+  iam-sidecar mfa import --snapshot policies devices.yaml
   vault kv get -field=devices secret/mfa | iam-sidecar mfa import -
 
 \b
@@ -81,6 +85,14 @@ def import_devices(
         bool,
         typer.Option("--allow-short-seeds", help="Let TOTP seeds of 80 to 127 bits in, which RFC 4226 does not allow."),
     ] = False,
+    snapshot: Annotated[
+        Path | None,
+        typer.Option(
+            "--snapshot",
+            metavar="PATH",
+            help="Source or image: users that it does not have are refused. [default: all]",
+        ),
+    ] = None,
     state_dir: StateDir = None,
     store_url: StoreUrl = None,
     mfa_key_file: KeyFile = None,
@@ -91,9 +103,10 @@ def import_devices(
     """Import devices that another system enrolled: TOTP seeds and U2F registrations."""
     data, where = _read(file), "standard input" if str(file) == "-" else str(file)
     settings = load_store_settings(state_dir, store_url, mfa_key_file, mfa_key_command, config)
+    knows_user = _knows_user(snapshot)
     is_new = not settings.store_url and not (settings.state_dir / "mfa.db").exists()
     if check:
-        count = _check(settings, data, where, allow_short_seeds=allow_short_seeds, is_new=is_new)
+        count = _check(settings, data, where, allow_short_seeds=allow_short_seeds, is_new=is_new, knows_user=knows_user)
         if as_json:
             print_json({"devices": count})
         else:
@@ -101,7 +114,7 @@ def import_devices(
         return
     # A file that another user than the sidecar's has made could not be opened by the sidecar.
     may_make = is_new and settings.state_dir.exists() and settings.state_dir.stat().st_uid == os.geteuid()
-    with opened_store(settings, must_exist=not may_make) as services:
+    with opened_store(settings, knows_user=knows_user, must_exist=not may_make) as services:
         devices = services.importing.import_devices(
             terminal_caller(), data, where=where, allow_short_seeds=allow_short_seeds
         )
@@ -115,19 +128,33 @@ def import_devices(
     sys.stderr.write(f"imported {count_of(len(devices), 'device')}; the document holds seeds: delete it\n")
 
 
-def _check(settings: Settings, data: bytes, where: str, *, allow_short_seeds: bool, is_new: bool) -> int:
-    from sidecar.compile.problems import Problems
-    from sidecar.services.import_document import parse_import_document
-    from sidecar.services.importing import refuse_problems
-
-    if not is_new:
-        with opened_store(settings) as services:
+def _check(
+    settings: Settings, data: bytes, where: str, *, allow_short_seeds: bool, is_new: bool, knows_user: KnowsUser
+) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        if is_new:
+            # There is no store yet, and checking makes none: the document is held against an empty one.
+            settings = dataclasses.replace(
+                settings, state_dir=Path(folder), mfa_key_file=None, mfa_key_command="", audit_log=None
+            )
+        with opened_store(settings, knows_user=knows_user, must_exist=not is_new) as services:
             return services.importing.check(data, where=where, allow_short_seeds=allow_short_seeds)
-    # There is no store yet that anything could be in the way in, and none is made.
-    problems = Problems()
-    found = parse_import_document(data, where=where, problems=problems, allow_short_seeds=allow_short_seeds)
-    refuse_problems(problems, where)
-    return len(found)
+
+
+def _knows_user(snapshot: Path | None) -> KnowsUser:
+    from sidecar.services.known_users import KnownUsers, know_everybody
+    from sidecar.services.snapshots import read_snapshot
+
+    if snapshot is None:
+        return know_everybody
+    return KnownUsers(_Loaded(read_snapshot(snapshot)[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """A snapshot that stays."""
+
+    image: Image | None
 
 
 def _read(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from sidecar.cli.output import count_of, print_json, print_line
 
 if TYPE_CHECKING:
     from sidecar.services.callers import Caller
+    from sidecar.services.known_users import KnowsUser
     from sidecar.services.mfa import MfaServices
     from sidecar.settings import Settings
 
@@ -140,15 +141,25 @@ def load_store_settings(
 
 
 @contextmanager
-def opened_store(settings: Settings, *, must_exist: bool = True) -> Iterator[MfaServices]:
-    """Open the store as the sidecar would that has these settings."""
+def opened_store(
+    settings: Settings, *, knows_user: KnowsUser | None = None, must_exist: bool = True
+) -> Iterator[MfaServices]:
+    """Open the store as the sidecar would that has these settings; without *knows_user* everybody is known."""
     from sidecar.app import configure_logging, open_audit, open_mfa
+    from sidecar.services.known_users import know_everybody
     from sidecar.services.mfa_journal import NullMfaMetrics
 
     metrics = NullMfaMetrics()
     log = configure_logging("warning", "auto")
     audit = open_audit(settings, log=log, on_drop=metrics.record_audit_dropped)
-    services = open_mfa(settings, audit=audit, metrics=metrics, log=log, must_exist=must_exist)
+    services = open_mfa(
+        settings,
+        audit=audit,
+        metrics=metrics,
+        log=log,
+        knows_user=knows_user or know_everybody,
+        must_exist=must_exist,
+    )
     try:
         yield services
     finally:

@@ -15,6 +15,7 @@ from sidecar.model.errors import CredentialAlreadyRegisteredError, LimitExceeded
 from sidecar.services.callers import Caller, User, parse_device_name, parse_user
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.known_users import KnowsUser, require_known
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
 from sidecar.services.refusals import CeremonyUnknownError
 from sidecar.services.relying_party import HANDLE_BYTES, RelyingParty
@@ -63,12 +64,14 @@ class CeremonyService:
         fresh_proof: FreshProof,
         journal: MfaJournal,
         relying_party: RelyingParty,
+        knows_user: KnowsUser,
         now: Callable[[], int],
         new_bytes: Callable[[int], bytes] = token_bytes,
         new_id: Callable[[int], str] = token_urlsafe,
     ) -> None:
         """
         Args:
+            knows_user: Says whether a user may be given a device at all.
             now: Gives nanoseconds since the epoch.
             new_bytes: Gives as many random bytes.
             new_id: Gives URL-safe text of as many random bytes.
@@ -78,6 +81,7 @@ class CeremonyService:
         self._fresh_proof = fresh_proof
         self._journal = journal
         self._party = relying_party
+        self._knows_user = knows_user
         self._now = now
         self._new_bytes = new_bytes
         self._new_id = new_id
@@ -93,10 +97,12 @@ class CeremonyService:
 
         Raises:
             RequestError: That is no user, or no name of a device.
+            NotFoundError: The policies do not know the user.
             PermissionDeniedError: The user has a device, and the caller has not just proved one.
             LimitExceededError: The user has as many devices, or ceremonies under way, as there may be.
         """
         user, name = parse_user(user_arn), parse_device_name(device_name)
+        require_known(self._knows_user, user_arn)
         self._fresh_proof.require(caller, user_arn)
         now_ms = self._now() // 1_000_000
         ceremony = Ceremony(

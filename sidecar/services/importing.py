@@ -20,6 +20,7 @@ from sidecar.model.errors import AlreadyExistsError, DocumentRefusedError
 from sidecar.services.callers import Caller
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.import_document import Imported, ImportedKey, ImportedTotp, parse_import_document
+from sidecar.services.known_users import UNKNOWN_HELP, KnowsUser
 from sidecar.services.mfa_journal import Change, MfaJournal
 from sidecar.services.relying_party import HANDLE_BYTES
 from sidecar.services.seeds import SeedSealer
@@ -44,17 +45,20 @@ class ImportService:
         store: Store,
         sealer: SeedSealer,
         journal: MfaJournal,
+        knows_user: KnowsUser,
         now: Callable[[], int],
         new_bytes: Callable[[int], bytes] = token_bytes,
     ) -> None:
         """
         Args:
+            knows_user: Says whether a user may be given a device at all.
             now: Gives nanoseconds since the epoch.
             new_bytes: Gives as many random bytes.
         """
         self._store = store
         self._sealer = sealer
         self._journal = journal
+        self._knows_user = knows_user
         self._now = now
         self._new_bytes = new_bytes
 
@@ -169,6 +173,8 @@ class ImportService:
         for item in found:
             user_arn = item.user.arn
             if user_arn not in counts:
+                if not self._knows_user(user_arn):
+                    problems.error(where, f"{item.place}.user_arn", "the snapshot has no such user", UNKNOWN_HELP)
                 counts[user_arn] = len(rows.list_enabled(connection, user_arn))
                 for key in rows.list_keys(connection, user_arn):
                     if app_id := _app_id_of(key):

@@ -17,6 +17,7 @@ from sidecar.services.devices import DeviceService
 from sidecar.services.fresh_proof import FreshProof
 from sidecar.services.importing import ImportService
 from sidecar.services.key_rotation import KeyRotation
+from sidecar.services.known_users import KnowsUser, know_everybody
 from sidecar.services.mfa_journal import MfaJournal, MfaMetrics
 from sidecar.services.recovery import RecoveryService
 from sidecar.services.relying_party import RelyingParty
@@ -52,6 +53,7 @@ def build_mfa(
     metrics: MfaMetrics,
     now: Callable[[], int],
     relying_party: RelyingParty,
+    knows_user: KnowsUser = know_everybody,
 ) -> MfaServices:
     """
     Return the services on *store*.
@@ -60,6 +62,7 @@ def build_mfa(
         keys: What seeds are sealed with.
         now: Gives nanoseconds since the epoch.
         relying_party: What keys are registered for; its name is what authenticator apps show.
+        knows_user: Says whether a user may be given a device.
     """
     sealer = SeedSealer(keys)
     journal = MfaJournal(audit=audit, metrics=metrics)
@@ -75,6 +78,7 @@ def build_mfa(
             throttles=throttles,
             fresh_proof=fresh_proof,
             journal=journal,
+            knows_user=knows_user,
             now=now,
             issuer=relying_party.id,
         ),
@@ -84,6 +88,7 @@ def build_mfa(
             fresh_proof=fresh_proof,
             journal=journal,
             relying_party=relying_party,
+            knows_user=knows_user,
             now=now,
         ),
         challenges=ChallengeService(
@@ -96,7 +101,7 @@ def build_mfa(
         ),
         recovery=RecoveryService(store=store, fresh_proof=fresh_proof, journal=journal, now=now),
         rotation=KeyRotation(store=store, keys=keys, sealer=sealer, journal=journal),
-        importing=ImportService(store=store, sealer=sealer, journal=journal, now=now),
+        importing=ImportService(store=store, sealer=sealer, journal=journal, knows_user=knows_user, now=now),
     )
 
 

@@ -97,13 +97,21 @@ def test_import_when_there_is_no_store_then_checking_makes_none_and_importing_do
         (("/nonexistent.yaml",), "cannot be read"),
         (("-",), "$.devices[0].digits: devices with another number than 6"),
         (("-", "--check"), "$.devices[1].secret: the seed has 72 bits"),
+        (("-", "--check", "--snapshot", "SOURCE"), "$.devices[0].user_arn: the snapshot has no such user"),
     ],
 )
 def test_import_when_it_cannot_be_done_then_all_of_it_is_said(
     tmp_path: Path, words: tuple[str, ...], text: str
 ) -> None:
-    items = [TOKEN | {"digits": 8}, TOKEN | {"serial_number": "GAHT00000000", "secret": TEXT[:15]}]
+    known = str(write_source(tmp_path / "source"))
+    stranger = TOKEN | {"user_arn": "arn:aws:iam::111122223333:user/eve"}
+    items = (
+        [stranger]
+        if "SOURCE" in words
+        else [TOKEN | {"digits": 8}, TOKEN | {"serial_number": "GAHT00000000", "secret": TEXT[:15]}]
+    )
 
+    words = tuple(known if word == "SOURCE" else word for word in words)
     done = run(tmp_path, *words, typed=json.dumps({"devices": items}))
 
     assert done.returncode == 1

@@ -229,6 +229,12 @@ def test_import_when_a_user_would_have_nine_devices_then_it_is_refused(kit: Kit)
     assert len(imported(kit, *items[:-1])) == MAX_DEVICES - 1
 
 
+def test_import_when_the_snapshot_does_not_know_a_user_then_that_is_told_once(kit: Kit) -> None:
+    kit.strangers.add(ADA)
+
+    assert problems_of(kit, token(), u2f()) == [("$.devices[0].user_arn", "the snapshot has no such user")]
+
+
 def test_import_when_two_do_it_at_once_then_one_is_told_and_nothing_is_there_twice(kit: Kit) -> None:
     from tests.unit.services.test_devices import together
 
