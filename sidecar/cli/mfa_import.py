@@ -14,17 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sidecar.cli.mfa_store import (
-    AsJson,
-    Config,
-    KeyCommand,
-    KeyFile,
-    StateDir,
-    StoreUrl,
-    load_store_settings,
-    opened_store,
-    terminal_caller,
-)
+from sidecar.cli.mfa_store import AsJson, StoreOptions, on_store, opened_store, terminal_caller
 from sidecar.cli.output import count_of, print_json, print_line
 from sidecar.model.errors import SourceUnavailableError
 
@@ -70,6 +60,7 @@ def add_to(group: typer.Typer) -> None:
     group.command("import", epilog=_EPILOG)(import_devices)
 
 
+@on_store
 def import_devices(
     *,
     file: Annotated[
@@ -93,16 +84,12 @@ def import_devices(
             help="Source or image: users that it does not have are refused. [default: all]",
         ),
     ] = None,
-    state_dir: StateDir = None,
-    store_url: StoreUrl = None,
-    mfa_key_file: KeyFile = None,
-    mfa_key_command: KeyCommand = None,
-    config: Config = None,
+    store: StoreOptions,
     as_json: AsJson = False,
 ) -> None:
     """Import devices that another system enrolled: TOTP seeds and U2F registrations."""
     data, where = _read(file), "standard input" if str(file) == "-" else str(file)
-    settings = load_store_settings(state_dir, store_url, mfa_key_file, mfa_key_command, config)
+    settings = store.load()
     knows_user = _knows_user(snapshot)
     is_new = not settings.store_url and not (settings.state_dir / "mfa.db").exists()
     if check:

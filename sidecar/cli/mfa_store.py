@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidecar.cli.options import with_options
 from sidecar.cli.output import count_of, print_json, print_line
 
 if TYPE_CHECKING:
@@ -55,6 +57,41 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Which store to work on, as stated by flags; what is None comes from the environment, or a default."""
+
+    state_dir: StateDir = None
+    store_url: StoreUrl = None
+    mfa_key_file: KeyFile = None
+    mfa_key_command: KeyCommand = None
+    config: Config = None
+
+    def load(self) -> Settings:
+        """
+        Return the settings of the sidecar that keeps the store.
+
+        Raises:
+            SettingsError: They cannot be used.
+        """
+        from sidecar.settings import load_settings
+
+        flags = {
+            # These commands read no policies.
+            "snapshot": os.devnull,
+            "state_dir": str(self.state_dir or ""),
+            "store_url": self.store_url,
+            "mfa_key_file": str(self.mfa_key_file or ""),
+            "mfa_key_command": self.mfa_key_command,
+            "config": str(self.config or ""),
+        }
+        return load_settings(flags, os.environ)
+
+
+#: Gives a command those options, as its parameter ``store``.
+on_store = with_options("store", StoreOptions)
+
+
 def add_to(group: typer.Typer) -> None:
     """Add the commands."""
     group.command("unlock", epilog="\b\nExamples:\n  iam-sidecar mfa unlock --user arn:aws:iam::111122223333:user/ada")(
@@ -71,22 +108,18 @@ def add_to(group: typer.Typer) -> None:
     )(rotate_keys)
 
 
+@on_store
 def unlock(
     *,
     user: Annotated[str, typer.Option("--user", metavar="ARN", help="Who may try again at once.", show_default=False)],
-    state_dir: StateDir = None,
-    store_url: StoreUrl = None,
-    mfa_key_file: KeyFile = None,
-    mfa_key_command: KeyCommand = None,
-    config: Config = None,
+    store: StoreOptions,
     as_json: AsJson = False,
 ) -> None:
     """Forget the failures of a person who has to wait, or is locked."""
     from sidecar.services.callers import parse_user
 
     parse_user(user, "--user")
-    settings = load_store_settings(state_dir, store_url, mfa_key_file, mfa_key_command, config)
-    with opened_store(settings) as services:
+    with opened_store(store.load()) as services:
         failures = services.throttles.unlock(terminal_caller(), user)
     if as_json:
         print_json({"failures": failures})
@@ -94,21 +127,17 @@ def unlock(
         print_line(f"forgot {count_of(failures, 'failure')}")
 
 
+@on_store
 def rotate_keys(
     *,
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Then drop the keys from the file that no seed needs any more.")
     ] = False,
-    state_dir: StateDir = None,
-    store_url: StoreUrl = None,
-    mfa_key_file: KeyFile = None,
-    mfa_key_command: KeyCommand = None,
-    config: Config = None,
+    store: StoreOptions,
     as_json: AsJson = False,
 ) -> None:
     """Make a new key, and seal the seed of every TOTP device with it."""
-    settings = load_store_settings(state_dir, store_url, mfa_key_file, mfa_key_command, config)
-    with opened_store(settings) as services:
+    with opened_store(store.load()) as services:
         rotation = services.rotation.rotate(terminal_caller(), drop_old=drop_old)
     if as_json:
         print_json({"key_id": rotation.key_id, "sealed_anew": rotation.sealed_anew, "dropped": list(rotation.dropped)})
@@ -116,28 +145,6 @@ def rotate_keys(
     print_line(f"sealed {count_of(rotation.sealed_anew, 'seed')} with key {rotation.key_id}")
     for name in rotation.dropped:
         print_line(f"dropped key {name}")
-
-
-def load_store_settings(
-    state_dir: Path | None,
-    store_url: str | None,
-    key_file: Path | None,
-    key_command: str | None,
-    config: Path | None,
-) -> Settings:
-    """Return the settings that the sidecar has which keeps the store."""
-    from sidecar.settings import load_settings
-
-    flags = {
-        # These commands read no policies.
-        "snapshot": os.devnull,
-        "state_dir": str(state_dir or ""),
-        "store_url": store_url,
-        "mfa_key_file": str(key_file or ""),
-        "mfa_key_command": key_command,
-        "config": str(config or ""),
-    }
-    return load_settings(flags, os.environ)
 
 
 @contextmanager
