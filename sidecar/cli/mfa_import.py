@@ -99,9 +99,7 @@ def import_devices(
         else:
             print_line(f"{count_of(count, 'device')} can be imported")
         return
-    # A file that another user than the sidecar's has made could not be opened by the sidecar.
-    may_make = is_new and settings.state_dir.exists() and settings.state_dir.stat().st_uid == os.geteuid()
-    with opened_store(settings, knows_user=knows_user, must_exist=not may_make) as services:
+    with opened_store(settings, knows_user=knows_user, must_exist=not is_new) as services:
         devices = services.importing.import_devices(
             terminal_caller(), data, where=where, allow_short_seeds=allow_short_seeds
         )

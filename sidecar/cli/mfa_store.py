@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,7 +86,17 @@ class StoreOptions:
             "mfa_key_command": self.mfa_key_command,
             "config": str(self.config or ""),
         }
-        return load_settings(flags, os.environ)
+        settings = load_settings(flags, os.environ)
+        # They register no security keys either, and what is asked of those need not hold today.
+        return dataclasses.replace(
+            settings,
+            mfa_attestation="ignore",
+            mfa_aaguid=(),
+            mfa_metadata=None,
+            mfa_metadata_root=None,
+            mfa_metadata_crl=(),
+            mfa_trust_anchor=(),
+        )
 
 
 #: Gives a command those options, as its parameter ``store``.

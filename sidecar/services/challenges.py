@@ -25,6 +25,7 @@ from sidecar.model.errors import (
     RecoveryCodeMismatchError,
     RequestError,
     SignCountRegressedError,
+    SourceUnavailableError,
     UserNotVerifiedError,
 )
 from sidecar.services.callers import Caller, parse_user
@@ -284,11 +285,12 @@ class ChallengeService:
         """Return the device whose code that is; every device is looked at, whichever it is."""
         error: MfaError = CodeMismatchError("no device yields the code")
         steps: list[tuple[TotpDevice, int]] = []
+        unusable: SourceUnavailableError | None = None
         for device in found:
-            seed = self._sealer.open(
-                device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
-            )
             try:
+                seed = self._sealer.open(
+                    device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
+                )
                 step = totp.verify_code(
                     secret=seed,
                     code=code,
@@ -303,8 +305,11 @@ class ChallengeService:
                 continue
             except MfaError as other:
                 error = other
+            except SourceUnavailableError as fault:
+                # Another device of the user may yield the code.
+                unusable = fault
         if not steps:
-            raise error
+            raise unusable or error
         return steps[0]
 
     def _prove_key(self, caller: Caller, challenge: Challenge, response_json: str) -> Proof:

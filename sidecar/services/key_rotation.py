@@ -86,7 +86,8 @@ class KeyRotation:
                 count += rows.replace_seed(connection, serial_number, before=found.seed, after=sealed)
         dropped: tuple[str, ...] = ()
         if drop_old and isinstance(self._keys, KeyFile):
-            with self._store.read() as connection:
+            # A writing transaction, so that no seed is being stored meanwhile that was sealed with one of them.
+            with self._store.write() as connection:
                 dropped = self._keys.keep_keys(rows.list_key_ids(connection))
         self._journal.changed(caller, Change.KEYS_ROTATED, note=f"key {key_id}, {count} seeds")
         return Rotation(key_id, count, dropped)

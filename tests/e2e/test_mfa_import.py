@@ -118,6 +118,17 @@ def test_import_when_it_cannot_be_done_then_all_of_it_is_said(
     assert text in " ".join(done.stderr.split())
 
 
+def test_commands_on_the_store_when_the_metadata_cannot_be_used_then_they_work_all_the_same(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("mfa_attestation: require_trusted\nmfa_metadata: /nonexistent\nmfa_metadata_root: /nonexistent\n")
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+
+    done = run(state, written(tmp_path, TOKEN), "--config", str(config))
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_then_its_example_can_be_imported(tmp_path: Path) -> None:
     example = re.search(r"^  devices:\n(?:    .*\n)+", _EPILOG, re.MULTILINE)
     assert example is not None

@@ -106,6 +106,17 @@ def list_enabled(connection: Connection, user_arn: str) -> list[Device]:
     return [Device(*row) for row in connection.execute(query)]
 
 
+def lock_enabled(connection: Connection, user_arn: str) -> int:
+    """
+    Keep others from deleting devices of a user until the transaction ends, and return how many there are.
+
+    SQLite has one writer at a time anyway.
+    """
+    # One order for everybody, so that none waits in a ring.
+    query = select(devices.c.serial_number).where(devices.c.user_arn == user_arn, _IS_ENABLED)
+    return len(connection.execute(query.order_by(devices.c.serial_number).with_for_update()).all())
+
+
 def find(connection: Connection, serial_number: str) -> Device | None:
     """Return a device, enabled or not."""
     row = connection.execute(select(*_DEVICE).where(devices.c.serial_number == serial_number)).one_or_none()
@@ -391,6 +402,9 @@ def mark_suspect(connection: Connection, serial_number: str, now_ms: int) -> boo
 
 def delete_device(connection: Connection, serial_number: str) -> Device | None:
     """Delete an enabled device, and with the last one of a user the recovery codes; return what it was."""
+    owner = select(devices.c.user_arn).where(devices.c.serial_number == serial_number)
+    # Of the last two that go at the same time, each would still see the other.
+    lock_enabled(connection, connection.execute(owner).scalar_one_or_none() or "")
     row = connection.execute(
         delete(devices).where(devices.c.serial_number == serial_number, _IS_ENABLED).returning(*_DEVICE)
     ).one_or_none()

@@ -5,8 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from sidecar.model.errors import LimitExceededError, MfaError, RequestError, SidecarError, ThrottledError
+from sidecar.model.errors import (
+    LimitExceededError,
+    MfaError,
+    RequestError,
+    SidecarError,
+    SourceUnavailableError,
+    ThrottledError,
+)
 from sidecar.services.challenges import (
     CHALLENGE_MS,
     MAX_PROMPTS,
@@ -272,6 +280,24 @@ def test_drift_when_a_device_runs_ahead_step_by_step_then_it_is_followed(kit: Ki
     # Somebody has set the clock of the device.
     code = phone.code(kit.clock.seconds)
     kit.services.challenges.answer(SESSION, begin(kit).challenge.challenge_id, TotpAnswer(code))
+
+
+def test_code_when_the_key_of_another_device_is_missing_then_it_is_accepted_all_the_same(kit: Kit) -> None:
+    lost = kit.enrol_phone(name="lost")
+    with kit.store.write() as connection:
+        connection.execute(text("UPDATE totp_secrets SET key_id = 'gone'"))
+    phone = kit.enrol_phone(name="phone")
+
+    opened = begin(kit)
+    code = phone.code(kit.clock.seconds)
+    proof = kit.services.challenges.answer(SESSION, opened.challenge.challenge_id, TotpAnswer(code))
+    assert proof.serial_number == phone.serial_number
+    # What no other device yields may be the code of the one that cannot be used: that is said, and no proof.
+    kit.clock.advance(30)
+    opened = begin(kit)
+    answer = TotpAnswer(lost.code(kit.clock.seconds))
+    with pytest.raises(SourceUnavailableError):
+        kit.services.challenges.answer(SESSION, opened.challenge.challenge_id, answer)
 
 
 def test_answers_when_thirty_two_come_at_once_then_one_succeeds(kit: Kit) -> None:

@@ -378,3 +378,20 @@ def count(kit: Kit, table: str) -> int:
     with kit.store.read() as connection:
         number: int = connection.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar_one()
         return number
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_recovery_codes_when_the_last_devices_go_at_once_then_none_stay(kit: Kit, turn: int) -> None:
+    serial_numbers = [kit.enrol_phone(name=f"phone{number}").serial_number for number in range(2)]
+    kit.services.recovery.generate(ADMINISTRATOR, ADA)
+
+    def work(place: int) -> object:
+        if place < len(serial_numbers):
+            return kit.services.devices.deactivate(ADMINISTRATOR, serial_numbers[place])
+        return kit.services.recovery.generate(ADMINISTRATOR, ADA)
+
+    together(3, work)
+
+    assert kit.services.devices.list_devices(ADA) == []
+    with kit.store.read() as connection:
+        assert connection.execute(text("SELECT COUNT(*) FROM recovery_codes")).scalar_one() == 0

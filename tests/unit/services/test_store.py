@@ -190,3 +190,18 @@ def test_sqlite_when_the_file_is_none_then_that_is_said(tmp_path: Path) -> None:
 
 def test_lock_when_its_number_is_read_then_postgresql_can_take_it() -> None:
     assert 0 < migrations._LOCK < 2**63
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
+def test_file_when_root_makes_it_beside_a_service_then_it_is_the_services(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    store = open_store("", state_dir=tmp_path)
+    try:
+        with store.write() as connection:
+            connection.execute(text("INSERT INTO throttles (user_arn, failures, retry_at_ms) VALUES ('a', 1, 0)"))
+        for path in sorted(tmp_path.iterdir()):
+            found = path.stat()
+            assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 12346, 0o600), path
+        assert len(list(tmp_path.iterdir())) == 3
+    finally:
+        store.close()
