@@ -135,3 +135,17 @@ def is_hardware_serial(serial_number: str) -> bool:
     (True, False)
     """
     return not serial_number.startswith("arn:")
+
+
+#: What ``token_urlsafe`` gives; a database takes no other text than that which it can store.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_id(text: str) -> bool:
+    """
+    Say whether *text* can be the id of a ceremony or of a challenge.
+
+    >>> is_id("vAyd3-8_"), is_id("a b")
+    (True, False)
+    """
+    return _ID.fullmatch(text) is not None

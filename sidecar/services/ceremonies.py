@@ -12,7 +12,7 @@ from secrets import token_bytes, token_urlsafe
 
 from sidecar.mfa.webauthn import verify_registration
 from sidecar.model.errors import CredentialAlreadyRegisteredError, LimitExceededError, RequestError
-from sidecar.services.callers import Caller, User, parse_device_name, parse_user
+from sidecar.services.callers import Caller, User, is_id, parse_device_name, parse_user
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.fresh_proof import FreshProof
 from sidecar.services.known_users import KnowsUser, require_known
@@ -32,7 +32,6 @@ CEREMONY_MS = 5 * 60 * 1000
 #: Ceremonies that a user may have under way.
 MAX_OPEN = 8
 _CHALLENGE_BYTES = 32
-_MAX_ID = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +205,7 @@ _U2F_FORMAT = "fido-u2f"
 
 
 def _checked(ceremony_id: str) -> str:
-    if not 1 <= len(ceremony_id) <= _MAX_ID or not ceremony_id.isascii():
+    if not is_id(ceremony_id):
         raise RequestError(
             "`ceremony_id` is no ceremony", field="ceremony_id", help="send the one that BeginKeyRegistration gave"
         )

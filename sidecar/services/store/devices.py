@@ -5,10 +5,10 @@ Devices, with the seeds and public keys that belong to them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Column, Connection, and_, delete, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sidecar.services.seeds import SealedSeed
@@ -93,6 +93,8 @@ _TOTP = select(
 _KEYS = select(*_DEVICE, credentials.c.credential_id, credentials.c.record, credentials.c.sign_count).join(
     credentials, credentials.c.serial_number == devices.c.serial_number
 )
+#: Values that one query compares with; databases have a limit.
+_MAX_IN = 500
 _IS_ENABLED = devices.c.enabled_at_ms.is_not(None)
 
 
@@ -218,7 +220,7 @@ def enable_totp(
     user_arn = connection.execute(select(devices.c.user_arn).where(pending)).scalar_one_or_none()
     if user_arn is None:
         return False
-    for slot in _free_slots(connection, user_arn):
+    for slot in free_slots(connection, user_arn):
         values = {"slot": slot, "enabled_at_ms": now_ms, "expires_at_ms": None}
         try:
             with connection.begin_nested():
@@ -249,99 +251,76 @@ def add_key(
     Returns:
         False where somebody has registered the credential; None where the user has as many devices as there may be.
     """
-    device = {
-        "serial_number": serial_number,
-        "user_arn": user_arn,
-        "kind": kind,
-        "name": name,
-        "session": session,
-        "created_at_ms": now_ms,
-        "enabled_at_ms": now_ms,
-    }
-    secret = {
-        "serial_number": serial_number,
-        "credential_id": credential_id,
-        "record": record,
-        "sign_count": sign_count,
-    }
-    return _add_enabled(connection, device, credentials, secret, known=credentials.c.credential_id == credential_id)
-
-
-def add_totp(
-    connection: Connection,
-    *,
-    serial_number: str,
-    user_arn: str,
-    name: str,
-    session: str,
-    seed: SealedSeed,
-    algorithm: str,
-    last_used_step: int,
-    drift_steps: int,
-    now_ms: int,
-) -> bool | None:
-    """
-    Add a TOTP device that another system enrolled, enabled as it is.
-
-    Args:
-        last_used_step: Its steps up to this one are spent.
-
-    Returns:
-        False where there is a device of that serial number; None where the user has as many as there may be.
-    """
-    device = {
-        "serial_number": serial_number,
-        "user_arn": user_arn,
-        "kind": "totp",
-        "name": name,
-        "session": session,
-        "created_at_ms": now_ms,
-        "enabled_at_ms": now_ms,
-    }
-    secret = {
-        "serial_number": serial_number,
-        "key_id": seed.key_id,
-        "sealed": seed.sealed,
-        "last_used_step": last_used_step,
-        "drift_steps": drift_steps,
-        "algorithm": algorithm,
-    }
-    return _add_enabled(connection, device, totp_secrets, secret, known=totp_secrets.c.serial_number == serial_number)
-
-
-def _add_enabled(
-    connection: Connection,
-    device: dict[str, object],
-    table: Table,
-    secret: dict[str, object],
-    *,
-    known: ColumnElement[bool],
-) -> bool | None:
-    """
-    Add a device in a free slot, with its row in *table*.
-
-    Returns:
-        False where a row of *table* is *known* already; None where the user has as many devices as there may be.
-    """
-    is_known = select(table.c.serial_number).where(known)
-    for slot in _free_slots(connection, str(device["user_arn"])):
-        if connection.execute(is_known).one_or_none() is not None:
+    known = select(credentials.c.serial_number).where(credentials.c.credential_id == credential_id)
+    for slot in free_slots(connection, user_arn):
+        if connection.execute(known).one_or_none() is not None:
             return False
         try:
             with connection.begin_nested():
-                connection.execute(insert(devices).values(slot=slot, **device))
-                connection.execute(insert(table).values(secret))
+                connection.execute(
+                    insert(devices).values(
+                        serial_number=serial_number,
+                        user_arn=user_arn,
+                        kind=kind,
+                        name=name,
+                        slot=slot,
+                        session=session,
+                        created_at_ms=now_ms,
+                        enabled_at_ms=now_ms,
+                    )
+                )
+                connection.execute(
+                    insert(credentials).values(
+                        serial_number=serial_number, credential_id=credential_id, record=record, sign_count=sign_count
+                    )
+                )
                 return True
         except IntegrityError:
-            # Either somebody else has taken the slot, or the same has come in between: the next turn tells.
+            # Either somebody else has taken the slot, or the credential has come in between: the next turn tells.
             continue
-    return None if connection.execute(is_known).one_or_none() is None else False
+    return None if connection.execute(known).one_or_none() is None else False
 
 
-def find_credential_owner(connection: Connection, credential_id: bytes) -> str | None:
-    """Return the serial number of the device that has a credential; None where there is none."""
-    query = select(credentials.c.serial_number).where(credentials.c.credential_id == credential_id)
-    return connection.execute(query).scalar_one_or_none()
+def insert_enabled(
+    connection: Connection,
+    found: Sequence[Mapping[str, object]],
+    *,
+    secrets: Sequence[Mapping[str, object]],
+    keys: Sequence[Mapping[str, object]],
+) -> bool:
+    """
+    Add many devices that are enabled as they come, each in the slot that it names. Unless that is done, roll back.
+
+    Args:
+        secrets: Rows of the TOTP devices among them.
+        keys: Rows of the security keys among them.
+
+    Returns:
+        False where one of them, or its slot, was taken in between.
+    """
+    try:
+        with connection.begin_nested():
+            for table, values in ((devices, found), (totp_secrets, secrets), (credentials, keys)):
+                if values:
+                    connection.execute(insert(table), list(values))
+    except IntegrityError:
+        return False
+    return True
+
+
+def find_serials(connection: Connection, serial_numbers: Sequence[str]) -> set[str]:
+    """Return those of *serial_numbers* that devices have, enabled or not."""
+    return set(_find_all(connection, devices.c.serial_number, serial_numbers))
+
+
+def find_credential_ids(connection: Connection, credential_ids: Sequence[bytes]) -> set[bytes]:
+    """Return those of *credential_ids* that devices have."""
+    return {bytes(found) for found in _find_all(connection, credentials.c.credential_id, credential_ids)}
+
+
+def _find_all(connection: Connection, column: Column[Any], values: Sequence[Any]) -> Iterator[Any]:
+    for at in range(0, len(values), _MAX_IN):
+        yield from connection.execute(select(column).where(column.in_(values[at : at + _MAX_IN]))).scalars()
 
 
 def spend_step(connection: Connection, serial_number: str, *, step: int, drift_steps: int, now_ms: int) -> bool:
@@ -469,7 +448,7 @@ def _spend(connection: Connection, serial_number: str, step: int, drift_steps: i
     return spent.rowcount == 1
 
 
-def _free_slots(connection: Connection, user_arn: str) -> Sequence[int]:
+def free_slots(connection: Connection, user_arn: str) -> Sequence[int]:
     """Return the free slots of a user as they look now; whoever takes one may still come too late."""
     taken = set(connection.execute(select(devices.c.slot).where(devices.c.user_arn == user_arn, _IS_ENABLED)).scalars())
     return [slot for slot in range(1, MAX_DEVICES + 1) if slot not in taken]

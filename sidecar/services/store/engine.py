@@ -147,6 +147,7 @@ def _sqlite_engine(path: Path, *, must_exist: bool) -> Engine:
         pool_size=_POOL_SIZE,
         max_overflow=_MAX_OVERFLOW,
         pool_timeout=_PATIENCE,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -448,3 +448,24 @@ def test_user_handle_when_a_user_has_several_keys_then_it_is_one_and_says_nothin
 
     assert handles[0] == handles[1] != handles[2]
     assert len(handles[0]) == 43
+
+
+def test_challenge_when_text_holds_what_a_database_cannot_then_it_is_refused_as_such(kit: Kit) -> None:
+    for more in ({"action": "s3:Get\0Object"}, {"resource": "arn:aws:s3:::a\0b"}):
+        with pytest.raises(RequestError):
+            kit.services.challenges.begin(SESSION, ADA, SESSION.session, **more)
+    for ceremony_id in ("\0", "a\0b", "", "x" * 65):
+        with pytest.raises(RequestError):
+            kit.services.ceremonies.find_owner(ceremony_id)
+        with pytest.raises(RequestError):
+            kit.services.ceremonies.finish(ADMINISTRATOR, ceremony_id, "{}")
+    for challenge_id in ("\0", "a\0b", "", "x" * 5000, "\ud800"):
+        assert kit.services.challenges.find(challenge_id) is None
+        for work in (
+            lambda one: kit.services.challenges.collect(SESSION, one),
+            lambda one: kit.services.challenges.refuse(SESSION, one),
+            lambda one: kit.services.challenges.answer(SESSION, one, TotpAnswer("000000")),
+        ):
+            with pytest.raises(MfaError) as caught:
+                work(challenge_id)
+            assert caught.value.reason == "challenge_closed"

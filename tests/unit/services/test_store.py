@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store itself, on both databases: schema, migrations, files, errors."""
 
+import contextlib
 import os
 import stat
 import threading
@@ -205,3 +206,13 @@ def test_file_when_root_makes_it_beside_a_service_then_it_is_the_services(tmp_pa
         assert len(list(tmp_path.iterdir())) == 3
     finally:
         store.close()
+
+
+def test_statement_when_it_fails_then_its_parameters_are_not_shown(store: Store) -> None:
+    statement = text("INSERT INTO recovery_sets (user_arn, salt, created_at_ms) VALUES ('a', :salt, 0)")
+    for salt in (b"first secret", b"second secret"):
+        with contextlib.suppress(IntegrityError), store.write() as connection:
+            connection.execute(statement, {"salt": salt})
+    with pytest.raises(IntegrityError) as caught, store.write() as connection:
+        connection.execute(statement, {"salt": b"third secret"})
+    assert "secret" not in str(caught.value)
