@@ -451,9 +451,9 @@ def test_user_handle_when_a_user_has_several_keys_then_it_is_one_and_says_nothin
 
 
 def test_challenge_when_text_holds_what_a_database_cannot_then_it_is_refused_as_such(kit: Kit) -> None:
-    for more in ({"action": "s3:Get\0Object"}, {"resource": "arn:aws:s3:::a\0b"}):
+    for action, resource in (("s3:Get\0Object", ""), ("", "arn:aws:s3:::a\0b")):
         with pytest.raises(RequestError):
-            kit.services.challenges.begin(SESSION, ADA, SESSION.session, **more)
+            kit.services.challenges.begin(SESSION, ADA, SESSION.session, action=action, resource=resource)
     for ceremony_id in ("\0", "a\0b", "", "x" * 65):
         with pytest.raises(RequestError):
             kit.services.ceremonies.find_owner(ceremony_id)
