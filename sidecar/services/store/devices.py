@@ -413,8 +413,9 @@ def ensure_user_handle(connection: Connection, user_arn: str, handle: bytes) -> 
 
 
 def list_seeds_not_sealed_with(connection: Connection, key_id: str) -> list[TotpDevice]:
-    """Return the TOTP devices, enabled or not, whose seed is sealed with another key."""
-    return [_totp(row) for row in connection.execute(_TOTP.where(totp_secrets.c.key_id != key_id))]
+    """Return the TOTP devices, enabled or not, whose seed is sealed with another key; always in the same order."""
+    query = _TOTP.where(totp_secrets.c.key_id != key_id).order_by(devices.c.serial_number)
+    return [_totp(row) for row in connection.execute(query)]
 
 
 def replace_seed(connection: Connection, serial_number: str, *, before: SealedSeed, after: SealedSeed) -> bool:
