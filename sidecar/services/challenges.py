@@ -25,9 +25,10 @@ from sidecar.model.errors import (
     RecoveryCodeMismatchError,
     RequestError,
     SignCountRegressedError,
+    SourceUnavailableError,
     UserNotVerifiedError,
 )
-from sidecar.services.callers import Caller, parse_user
+from sidecar.services.callers import Caller, is_id, parse_user
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
 from sidecar.services.refusals import ChallengeClosedError, DeviceSuspectError, StepSpentError
@@ -173,6 +174,8 @@ class ChallengeService:
         for field, text, limit in (("action", action, _MAX_ACTION), ("resource", resource, _MAX_RESOURCE)):
             if len(text) > limit:
                 raise RequestError(f"`{field}` is longer than {limit} letters", field=field)
+            if "\0" in text:
+                raise RequestError(f"`{field}` holds a zero byte", field=field)
         now_ms = self._now_ms()
         challenge = Challenge(
             challenge_id=self._new_id(32),
@@ -200,7 +203,9 @@ class ChallengeService:
         return OpenedChallenge(challenge, self._options_json(challenge, keys))
 
     def find(self, challenge_id: str) -> Challenge | None:
-        """Return a challenge as it stands."""
+        """Return a challenge as it stands; None where there is none."""
+        if not is_id(challenge_id):
+            return None
         with self._store.read() as connection:
             return rows.find(connection, challenge_id, self._now_ms())
 
@@ -211,6 +216,8 @@ class ChallengeService:
         Raises:
             MfaError: It is not open.
         """
+        if not is_id(challenge_id):
+            raise self._closed(caller, None)
         with self._store.write() as connection:
             challenge = rows.find(connection, challenge_id, self._now_ms())
             is_closed = challenge is not None and rows.close_refused(connection, challenge_id, self._now_ms())
@@ -249,6 +256,8 @@ class ChallengeService:
         Raises:
             MfaError: There is no proof to take.
         """
+        if not is_id(challenge_id):
+            raise self._closed(caller, None)
         with self._store.write() as connection:
             challenge = rows.collect(connection, challenge_id, session=caller.session, now_ms=self._now_ms())
         if challenge is None:
@@ -284,25 +293,31 @@ class ChallengeService:
         """Return the device whose code that is; every device is looked at, whichever it is."""
         error: MfaError = CodeMismatchError("no device yields the code")
         steps: list[tuple[TotpDevice, int]] = []
+        unusable: SourceUnavailableError | None = None
         for device in found:
-            seed = self._sealer.open(
-                device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
-            )
             try:
+                seed = self._sealer.open(
+                    device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
+                )
                 step = totp.verify_code(
                     secret=seed,
                     code=code,
                     now=now_ms / 1000,
                     last_used_step=device.last_used_step,
                     drift_steps=device.drift_steps,
+                    algorithm=device.algorithm,
+                    min_secret_bytes=totp.MIN_IMPORTED_SECRET_BYTES,
                 )
                 steps.append((device, step))
             except CodeMismatchError:
                 continue
             except MfaError as other:
                 error = other
+            except SourceUnavailableError as fault:
+                # Another device of the user may yield the code.
+                unusable = fault
         if not steps:
-            raise error
+            raise unusable or error
         return steps[0]
 
     def _prove_key(self, caller: Caller, challenge: Challenge, response_json: str) -> Proof:

@@ -15,7 +15,9 @@ from sidecar.services.ceremonies import CeremonyService
 from sidecar.services.challenges import ChallengeService
 from sidecar.services.devices import DeviceService
 from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.importing import ImportService
 from sidecar.services.key_rotation import KeyRotation
+from sidecar.services.known_users import KnowsUser, know_everybody
 from sidecar.services.mfa_journal import MfaJournal, MfaMetrics
 from sidecar.services.recovery import RecoveryService
 from sidecar.services.relying_party import RelyingParty
@@ -33,12 +35,14 @@ class MfaServices:
     """
 
     store: Store
+    relying_party: RelyingParty
     throttles: Throttles
     devices: DeviceService
     ceremonies: CeremonyService
     challenges: ChallengeService
     recovery: RecoveryService
     rotation: KeyRotation
+    importing: ImportService
 
 
 def build_mfa(
@@ -49,6 +53,7 @@ def build_mfa(
     metrics: MfaMetrics,
     now: Callable[[], int],
     relying_party: RelyingParty,
+    knows_user: KnowsUser = know_everybody,
 ) -> MfaServices:
     """
     Return the services on *store*.
@@ -57,6 +62,7 @@ def build_mfa(
         keys: What seeds are sealed with.
         now: Gives nanoseconds since the epoch.
         relying_party: What keys are registered for; its name is what authenticator apps show.
+        knows_user: Says whether a user may be given a device.
     """
     sealer = SeedSealer(keys)
     journal = MfaJournal(audit=audit, metrics=metrics)
@@ -64,6 +70,7 @@ def build_mfa(
     fresh_proof = FreshProof(store=store, now=now)
     return MfaServices(
         store=store,
+        relying_party=relying_party,
         throttles=throttles,
         devices=DeviceService(
             store=store,
@@ -71,6 +78,7 @@ def build_mfa(
             throttles=throttles,
             fresh_proof=fresh_proof,
             journal=journal,
+            knows_user=knows_user,
             now=now,
             issuer=relying_party.id,
         ),
@@ -80,6 +88,7 @@ def build_mfa(
             fresh_proof=fresh_proof,
             journal=journal,
             relying_party=relying_party,
+            knows_user=knows_user,
             now=now,
         ),
         challenges=ChallengeService(
@@ -92,6 +101,7 @@ def build_mfa(
         ),
         recovery=RecoveryService(store=store, fresh_proof=fresh_proof, journal=journal, now=now),
         rotation=KeyRotation(store=store, keys=keys, sealer=sealer, journal=journal),
+        importing=ImportService(store=store, sealer=sealer, journal=journal, knows_user=knows_user, now=now),
     )
 
 

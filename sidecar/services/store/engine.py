@@ -132,7 +132,12 @@ def _sqlite_engine(path: Path, *, must_exist: bool) -> Engine:
             f"the store `{path}` cannot be opened: {what}", help="name a state directory of your own with --state-dir"
         ) from None
     try:
-        if os.fstat(descriptor).st_mode & 0o077:
+        status = os.fstat(descriptor)
+        if status.st_size == 0 and os.geteuid() == 0:
+            # Root may make the file beside a service, which has to go on writing to it; SQLite does so for the journal.
+            owner = path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        if status.st_mode & 0o077:
             raise SettingsError(f"the store `{path}` can be read by others", help="take that away with chmod 600")
     finally:
         os.close(descriptor)
@@ -142,6 +147,7 @@ def _sqlite_engine(path: Path, *, must_exist: bool) -> Engine:
         pool_size=_POOL_SIZE,
         max_overflow=_MAX_OVERFLOW,
         pool_timeout=_PATIENCE,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -136,6 +136,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(2, ("ALTER TABLE totp_secrets ADD COLUMN algorithm TEXT NOT NULL DEFAULT 'sha1'",)),
 )
 
 #: Number of the lock that keeps two sidecars from migrating one PostgreSQL at a time.
