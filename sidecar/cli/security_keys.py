@@ -15,14 +15,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fido2.client import ClientError, DefaultClientDataCollector, Fido2Client, UserInteraction
 from fido2.ctap import CtapDevice, CtapError
+from fido2.ctap1 import APDU, ApduError, Ctap1
 from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import ClientPin
-from fido2.hid import CtapHidDevice
+from fido2.hid import CAPABILITY, CtapHidDevice
+from fido2.utils import websafe_decode
 from fido2.webauthn import PublicKeyCredentialCreationOptions
 
 from sidecar.model.errors import PreconditionError, SidecarError, SourceUnavailableError
@@ -35,6 +38,8 @@ _FIDO_USAGE_PAGE = bytes.fromhex("06d0f1")
 _PIN_TRIES = 3
 #: Seconds that a key has to take in that nobody wants its answer any more.
 _CANCEL_PATIENCE = 2.0
+#: SPEC: FIDO U2F Raw Message Formats 1.2, section 5: the length of a key handle is one byte.
+_MAX_KEY_HANDLE = 255
 _ERR = CtapError.ERR
 _CLIENT = ClientError.ERR
 
@@ -139,6 +144,7 @@ def _register(device: CtapDevice, options_json: str, *, origin: str, person: Per
         work = _Work(person, latest)
 
         def make_credential(work: _Work = work) -> str:
+            _refuse_excluded(device, json.loads(options_json))
             client = _client(device, origin, work)
             response = client.make_credential(options, event=work.cancel)
             return json.dumps(dict(response))
@@ -152,6 +158,32 @@ def _register(device: CtapDevice, options_json: str, *, origin: str, person: Per
         except (CtapError, OSError, ValueError) as error:
             raise _explained(error, work) from None
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _refuse_excluded(device: CtapDevice, options: dict[str, Any]) -> None:
+    """
+    Pass if the key holds no credential that is excluded under an AppID, which the library does not look for.
+
+    Raises:
+        PreconditionError: It does.
+    """
+    # SPEC: WebAuthn Level 3, section 10.1.2.
+    app_id = options.get("extensions", {}).get("appidExclude")
+    for descriptor in options.get("excludeCredentials", ()) if app_id else ():
+        if _knows(device, app_id, websafe_decode(descriptor["id"])):
+            raise PreconditionError(_ALREADY[0], help=_ALREADY[1])
+
+
+def _knows(device: CtapDevice, app_id: str, key_handle: bytes) -> bool:
+    """Ask a key whether it made a credential through the U2F API, for an AppID; nobody has to touch it."""
+    if device.capabilities & CAPABILITY.NMSG or len(key_handle) > _MAX_KEY_HANDLE:
+        return False
+    try:
+        Ctap1(device).authenticate(bytes(32), sha256(app_id.encode()).digest(), key_handle, check_only=True)
+    except ApduError as error:
+        # SPEC: FIDO U2F Raw Message Formats 1.2, section 5.1: what would be signed if somebody touched it.
+        return bool(error.code == APDU.USE_NOT_SATISFIED)
+    return True
 
 
 def _select(devices: Sequence[CtapDevice], origin: str, person: Person, latest: float) -> CtapDevice:
