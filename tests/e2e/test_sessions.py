@@ -276,7 +276,7 @@ def test_keys_when_rotated_at_the_terminal_then_running_sidecars_follow(ready: P
     assert dropped.stdout.count("dropped key") == 2
     eventually(lambda: ready.decide(before) == (False, "session_invalid"))
     assert ready.decide(ready.sign_in().session_token)[0]
-    assert ready.sidecar.metric('sidecar_session_key_reloads_total{result="applied"}') >= 3
+    assert ready.sidecar.metric('sidecar_session_key_reloads_total{result="applied"}') >= 2
     assert ready.sidecar.metric('sidecar_sessions_issued_total{kind="sign_in"}') >= 2
     trail = (ready.sidecar.state_dir / "audit.jsonl").read_text()
     assert '"session.keys_rotated"' in trail
