@@ -238,7 +238,7 @@ class StepUpService:
         return self._sessions.prove(opener.token, self._open_challenges().collect(opener, challenge_id))
 
     def _session_of(self, caller: Caller, session_token: str) -> Caller:
-        """Return whoever holds the token, which stands for the caller's own session or was shown by the administrator."""
+        """Return who holds the token: the caller, or a session that the administrator shows."""
         if not session_token:
             if caller.claims is None:
                 raise PreconditionError(
