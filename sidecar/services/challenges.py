@@ -17,6 +17,7 @@ from sidecar.mfa.credential import Assertion
 from sidecar.mfa.recovery import SALT_BYTES, hash_recovery_code
 from sidecar.mfa.response import read_assertion_response
 from sidecar.mfa.webauthn import verify_assertion
+from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import (
     CodeMismatchError,
     CredentialNotAllowedError,
@@ -36,7 +37,7 @@ from sidecar.services.seeds import SeedSealer
 from sidecar.services.store import challenges as rows
 from sidecar.services.store import devices as device_rows
 from sidecar.services.store import recovery as recovery_rows
-from sidecar.services.store.challenges import Challenge, ChallengeState
+from sidecar.services.store.challenges import Challenge
 from sidecar.services.store.devices import KeyDevice, TotpDevice
 from sidecar.services.store.engine import Store
 from sidecar.services.throttles import Throttles
@@ -202,11 +203,11 @@ class ChallengeService:
         self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn)
         return OpenedChallenge(challenge, self._options_json(challenge, keys))
 
-    def with_options(self, challenge: Challenge) -> OpenedChallenge:
-        """Return a challenge with what a browser needs to answer it, by the keys that the user has now."""
+    def options_json(self, challenge: Challenge) -> str:
+        """Return WebAuthn request options by the keys that the user has now; empty where there are none."""
         with self._store.read() as connection:
             keys = device_rows.list_keys(connection, challenge.user_arn)
-        return OpenedChallenge(challenge, self._options_json(challenge, keys))
+        return self._options_json(challenge, keys)
 
     def find(self, challenge_id: str) -> Challenge | None:
         """Return a challenge as it stands."""
