@@ -44,7 +44,8 @@ class Streams:
         """
         self._metrics = metrics
         self._log = log
-        self._pool = ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="stream")
+        # A few more than streams: those who are refused need a thread to be told.
+        self._pool = ThreadPoolExecutor(MAX_STREAMS + 4, thread_name_prefix="stream")
         self._lock = threading.Lock()
         self._bells: set[Bell] = set()
         self._is_draining = False
