@@ -17,6 +17,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from enum import Enum
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Final, NamedTuple
 
@@ -33,14 +34,19 @@ from sidecar.model.errors import RequestError, SidecarError
 
 _LOG = logging.getLogger("sidecar.client")
 _SCHEME = "bearer "
+#: Reasons of a denial after which signing in helps.
+_NO_SESSION = frozenset({"session_invalid", "session_expired", "session_revoked"})
+#: Reasons of a denial that was given because nothing could be decided.
+_UNDECIDED = frozenset({"session_unverifiable", "no_snapshot", "internal_error", "audit_unavailable"})
+_NOT_NOW = "the call cannot be authorized at the moment"
 
 
-class _Public(NamedTuple):
-    """The one value that lets everybody call a method."""
+class _Openness(Enum):
+    PUBLIC = "public"
 
 
 #: Rule of a method that everybody may call, such as those of a health service.
-PUBLIC: Final = _Public()
+PUBLIC: Final = _Openness.PUBLIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Access:
     )
 
 
-Rule = Access | _Public
+Rule = Access | _Openness
 #: By full name of the method, or ``/package.Service/*``; or a function of the full name, whose None refuses.
 Rules = Mapping[str, Rule] | Callable[[str], Rule | None]
 
@@ -108,7 +114,7 @@ class AuthorizationInterceptor(grpc.ServerInterceptor):
         if handler is None:
             return None
         rule = _rule_of(self._rules, handler_call_details.method)
-        if rule == PUBLIC:
+        if rule is PUBLIC:
             return handler
         return _guarded(handler, lambda request, context: self._admit(rule, request, context))
 
@@ -146,14 +152,14 @@ class AsyncAuthorizationInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the method's handler with the question before it."""
         handler = await continuation(handler_call_details)
         rule = _rule_of(self._rules, handler_call_details.method)
         # Nobody serves the method: grpcio says so itself.
-        if handler is None or rule == PUBLIC:
+        if handler is None or rule is PUBLIC:
             return handler
 
         async def admit(request: Any, context: Any) -> None:
@@ -182,8 +188,7 @@ class AsyncAuthorizationInterceptor(grpc.aio.ServerInterceptor):
 def _rule_of(rules: Rules, method: str) -> Rule | None:
     if callable(rules):
         return rules(method)
-    service = method.rpartition("/")[0]
-    return rules.get(method) or rules.get(f"{service}/*")
+    return rules[method] if method in rules else rules.get(f"{method.rpartition('/')[0]}/*")
 
 
 def _question(rule: Rule | None, request: Any, metadata: Any) -> Question | _Refusal:
@@ -208,8 +213,10 @@ def _refused(verdict: Verdict, question: Question) -> _Refusal | None:
     """Return why a call is refused; None lets it through."""
     if verdict.is_allowed:
         return None
-    if verdict.reason.startswith("session_") and verdict.mfa_requirement is None and not verdict.principal_arn:
+    if verdict.reason in _NO_SESSION:
         return _Refusal(grpc.StatusCode.UNAUTHENTICATED, "the session does not hold; sign in", verdict.reason.upper())
+    if verdict.reason in _UNDECIDED:
+        return _Refusal(grpc.StatusCode.UNAVAILABLE, _NOT_NOW, verdict.reason.upper())
     message = f"not authorized to perform {question.action} on `{question.resource}`"[:512]
     if verdict.mfa_requirement is not None:
         required = ProofRequired(question.action, question.resource, verdict.mfa_requirement)
@@ -227,9 +234,7 @@ def _failed(error: SidecarError) -> _Refusal:
     _LOG.error("a call could not be authorized: %s", error)
     if isinstance(error, RequestError):
         return _Refusal(grpc.StatusCode.INTERNAL, "the call cannot be authorized", "QUESTION_INVALID")
-    return _Refusal(
-        grpc.StatusCode.UNAVAILABLE, "the call cannot be authorized at the moment", "AUTHORIZATION_UNAVAILABLE"
-    )
+    return _Refusal(grpc.StatusCode.UNAVAILABLE, _NOT_NOW, "AUTHORIZATION_UNAVAILABLE")
 
 
 def _status(refusal: _Refusal) -> status_pb2.Status:
