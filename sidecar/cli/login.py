@@ -93,7 +93,7 @@ def login(
         typer.Option(
             "--code",
             metavar="CODE",
-            help="Code of the authenticator app, so that it is not asked for.",
+            help="A code, so that none is asked for: of the authenticator app, or with --method recovery.",
             show_default=False,
         ),
     ] = "",
@@ -190,7 +190,7 @@ def logout(
     tls_client_key: ClientKey = None,
     tls_server_name: ServerName = None,
 ) -> None:
-    """End a session, with every session that grew from it, and forget it."""
+    """End a session, with every other one of the same sign-in, and forget them."""
     from sidecar.cli.signing_in import SigningIn
 
     connection = Connection(address, None, tls_ca, tls_client_cert, tls_client_key, tls_server_name)

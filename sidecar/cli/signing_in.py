@@ -136,7 +136,7 @@ class SigningIn:
 
     def sign_out(self, names: Iterable[str]) -> list[str]:
         """
-        End the sessions of profiles and forget them, with those of roles that grew from them.
+        End the sessions of profiles and forget them, with those of the same sign-in.
 
         Returns:
             The names of the profiles that there were.
@@ -144,12 +144,12 @@ class SigningIn:
         Raises:
             SourceUnavailableError: A session is forgotten here, and could not be ended.
         """
-        gone, alive = [], []
+        gone: list[str] = []
+        failures: list[str] = []
         for name in names:
             profile = self._file.find(name)
             if profile is None:
                 continue
-            gone.append(name)
             try:
                 with self._sessions(profile.address) as client:
                     client.revoke(profile.session.session_token)
@@ -157,20 +157,28 @@ class SigningIn:
                 # It was over already.
                 pass
             except SidecarError as error:
-                alive.append((name, error))
-            self._file.forget(name)
-        for name in self._file.names():
-            profile = self._file.find(name)
-            if profile is not None and profile.source in gone:
-                self._file.forget(name)
-                gone.append(name)
-        if alive:
-            name, error = alive[0]
+                failures.append(
+                    f"the session of profile `{name}` is forgotten here, and was not ended: {error.message}"
+                )
+            for relative in self._family(name):
+                self._file.forget(relative)
+                gone.append(relative)
+        if failures:
             raise SourceUnavailableError(
-                f"the session of profile `{name}` is forgotten here, and was not ended: {error.message}",
-                help="an administrator ends all sessions of a user with `iam-sidecar user lock`",
+                failures[0], help="an administrator ends all sessions of a user with `iam-sidecar user lock`"
             )
         return gone
+
+    def _family(self, name: str) -> list[str]:
+        """Return the names of a profile, of those whose sessions grew from it, and of those that it grew from."""
+        sources = {each: profile.source for each in self._file.names() if (profile := self._file.find(each))}
+        root = name
+        for _ in sources:
+            root = sources.get(root) or root
+        family = [root]
+        for member in family:
+            family += [each for each, source in sources.items() if source == member and each not in family]
+        return [each for each in family if each in sources]
 
     def _holds(self, profile: Profile) -> bool:
         """Say whether the sidecar still takes a session."""
