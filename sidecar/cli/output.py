@@ -13,7 +13,15 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, TextIO
 
 from sidecar.model.decision import Answer, Decision, PolicyLayer, Reason
-from sidecar.model.errors import InternalError, PolicySyntaxError, Problem, RequestError, Severity, SidecarError
+from sidecar.model.errors import (
+    DocumentRefusedError,
+    InternalError,
+    PolicySyntaxError,
+    Problem,
+    RequestError,
+    Severity,
+    SidecarError,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +72,10 @@ _BECAUSE = {
     Reason.IMMUTABLE_RESOURCE: "because it belongs to AWS and cannot be changed",
     Reason.INTERNAL_ERROR: "because the engine could not finish",
     Reason.AUDIT_UNAVAILABLE: "because the decision log had no place for the record",
+    Reason.SESSION_EXPIRED: "because the session is over",
+    Reason.SESSION_REVOKED: "because the session was revoked",
+    Reason.SESSION_UNVERIFIABLE: "because whether the session was revoked cannot be known at the moment",
+    Reason.SESSION_KIND_NOT_ALLOWED: "because a session of this kind may not perform the {action} action",
 }
 
 
@@ -228,7 +240,7 @@ def print_error(error: SidecarError) -> None:
     from rich.text import Text
 
     console = _console(sys.stderr)
-    if isinstance(error, PolicySyntaxError) and error.problems:
+    if isinstance(error, PolicySyntaxError | DocumentRefusedError) and error.problems:
         print_problems(error.problems, file=sys.stderr)
     line = Text()
     line.append("error", style="bold red")
@@ -248,7 +260,7 @@ def error_to_json(error: SidecarError) -> dict[str, object]:
     facts: dict[str, object] = {"reason": error.reason, "message": error.message, "help": error.help}
     if isinstance(error, RequestError):
         facts["field"] = error.field
-    if isinstance(error, PolicySyntaxError):
+    if isinstance(error, PolicySyntaxError | DocumentRefusedError):
         facts["problems"] = problems_to_json(error.problems)
     return {"error": facts}
 

@@ -136,8 +136,9 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(2, ("ALTER TABLE totp_secrets ADD COLUMN algorithm TEXT NOT NULL DEFAULT 'sha1'",)),
     Migration(
-        2,
+        3,
         (
             """
             CREATE TABLE passwords (
