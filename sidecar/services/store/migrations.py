@@ -175,7 +175,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(
-        3,
+        4,
         (
             "ALTER TABLE challenges ADD COLUMN asked_by TEXT NOT NULL DEFAULT ''",
             "ALTER TABLE challenges ADD COLUMN asked_from TEXT NOT NULL DEFAULT ''",
