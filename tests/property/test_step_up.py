@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -43,7 +44,7 @@ class Failed(grpc.RpcError):
         super().__init__()
         self._details = details
 
-    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+    def trailing_metadata(self) -> Any:
         return (("grpc-status-details-bin", self._details),)
 
 
@@ -76,9 +77,8 @@ def test_details_when_they_travel_then_they_say_the_same(
 def test_details_when_they_are_anything_then_nothing_breaks(data: bytes, metadata: dict[str, str]) -> None:
     status_details(Failed(data))
     proof_required_by(Failed(data))
-    info = error_details_pb2.ErrorInfo(
-        reason="MFA_REQUIRED", domain="iam-sidecar", metadata={**metadata, "max_age": "x"}
-    )
+    facts = {**metadata, "max_age": "x"}
+    info = error_details_pb2.ErrorInfo(reason="MFA_REQUIRED", domain="iam-sidecar", metadata=facts)
     status = status_pb2.Status()
     status.details.add().Pack(info)
     found = proof_required_by(Failed(status.SerializeToString()))
