@@ -47,10 +47,12 @@ from sidecar.services.sessions.watching import SessionWatch
 from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
 from sidecar.services.spill import SPILL_FOLDER, Spill
+from sidecar.services.step_up import StepUpService
 from sidecar.services.watching import SourceWatcher
 from sidecar.settings import Settings
 from sidecar.transports.authentication import Authenticator
 from sidecar.transports.certificates import TlsFiles
+from sidecar.transports.challenge_service import challenge_methods, challenge_streams
 from sidecar.transports.data_listener import DataListener, Recording
 from sidecar.transports.decision_records import RecordRenderer
 from sidecar.transports.decision_source import CoreRecords
@@ -221,6 +223,11 @@ class Application:
             now=time.time_ns,
         )
         permissions = Permissions(authorizer)
+        step_up = StepUpService(
+            open_challenges=lambda: self._mfa.open().challenges,
+            sessions=self._sessions,
+            prompt_url=lambda _challenge_id: "",
+        )
         self._management = GrpcListener(
             addresses=settings.management,
             methods={
@@ -230,9 +237,10 @@ class Application:
                     snapshots=self._snapshots,
                     permissions=permissions,
                 ),
-                MFA_SERVICE: mfa_methods(self._mfa.open, permissions),
+                MFA_SERVICE: {**mfa_methods(self._mfa.open, permissions), **challenge_methods(step_up)},
                 SESSION_SERVICE: session_methods(self._sessions),
             },
+            streams={MFA_SERVICE: challenge_streams(step_up)},
             authenticate=Authenticator(administrator=administrator, sessions=self._sessions).authenticate,
             tls=_tls_files(settings),
             with_reflection=True,

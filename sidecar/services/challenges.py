@@ -16,6 +16,7 @@ from sidecar.mfa.credential import Assertion
 from sidecar.mfa.recovery import SALT_BYTES, hash_recovery_code
 from sidecar.mfa.response import read_assertion_response
 from sidecar.mfa.webauthn import verify_assertion
+from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import (
     CredentialNotAllowedError,
     LimitExceededError,
@@ -33,7 +34,7 @@ from sidecar.services.relying_party import RelyingParty
 from sidecar.services.store import challenges as rows
 from sidecar.services.store import devices as device_rows
 from sidecar.services.store import recovery as recovery_rows
-from sidecar.services.store.challenges import Challenge, ChallengeState
+from sidecar.services.store.challenges import Challenge
 from sidecar.services.store.devices import KeyDevice
 from sidecar.services.store.engine import Store
 from sidecar.services.throttles import Throttles
@@ -159,6 +160,7 @@ class ChallengeService:
         Open a challenge for a session of a user; one that is open already is closed.
 
         Args:
+            caller: Who asks, which the person is shown.
             session: The one that the proof will belong to.
             action: What the proof holds for alone; empty for everything.
 
@@ -184,6 +186,8 @@ class ChallengeService:
             user_code=self._new_user_code(),
             state=ChallengeState.OPEN,
             expires_at_ms=now_ms + CHALLENGE_MS,
+            asked_by=caller.name,
+            asked_from=caller.peer,
         )
         is_open = False
         while not is_open:
@@ -195,8 +199,14 @@ class ChallengeService:
                     )
                 is_open = rows.open_challenge(connection, challenge, now_ms)
                 keys = device_rows.list_keys(connection, user_arn)
-        self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn)
+        self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn, note=_purpose(challenge))
         return OpenedChallenge(challenge, self._options_json(challenge, keys))
+
+    def options_json(self, challenge: Challenge) -> str:
+        """Return WebAuthn request options by the keys that the user has now; empty where there are none."""
+        with self._store.read() as connection:
+            keys = device_rows.list_keys(connection, challenge.user_arn)
+        return self._options_json(challenge, keys)
 
     def find(self, challenge_id: str) -> Challenge | None:
         """Return a challenge as it stands; None where there is none."""
@@ -213,13 +223,13 @@ class ChallengeService:
             MfaError: It is not open.
         """
         if not is_id(challenge_id):
-            raise self._closed(caller, None)
+            raise self.closed(caller, None)
         with self._store.write() as connection:
             challenge = rows.find(connection, challenge_id, self._now_ms())
             is_closed = challenge is not None and rows.close_refused(connection, challenge_id, self._now_ms())
         if challenge is None or not is_closed:
-            raise self._closed(caller, challenge)
-        self._journal.changed(caller, Change.CHALLENGE_REFUSED, user_arn=challenge.user_arn)
+            raise self.closed(caller, challenge)
+        self._journal.changed(caller, Change.CHALLENGE_REFUSED, user_arn=challenge.user_arn, note=_purpose(challenge))
 
     def answer(self, caller: Caller, challenge_id: str, answer: Answer) -> Proof:
         """
@@ -231,7 +241,7 @@ class ChallengeService:
         """
         challenge = self.find(challenge_id)
         if challenge is None or challenge.state is not ChallengeState.OPEN:
-            raise self._closed(caller, challenge)
+            raise self.closed(caller, challenge)
         factor = _FACTORS[type(answer)]
         with self._throttles.attempt(caller, challenge.user_arn, factor, "answer_challenge"):
             if isinstance(answer, TotpAnswer):
@@ -253,16 +263,17 @@ class ChallengeService:
             MfaError: There is no proof to take.
         """
         if not is_id(challenge_id):
-            raise self._closed(caller, None)
+            raise self.closed(caller, None)
         with self._store.write() as connection:
             challenge = rows.collect(connection, challenge_id, session=caller.session, now_ms=self._now_ms())
         if challenge is None:
-            raise self._closed(caller, None)
+            raise self.closed(caller, None)
         self._journal.changed(
             caller,
             Change.PROOF_COLLECTED,
             user_arn=challenge.user_arn,
             serial_number=challenge.serial_number or "",
+            note=_purpose(challenge),
         )
         return _proof_of(challenge)
 
@@ -380,7 +391,8 @@ class ChallengeService:
         ):
             raise ChallengeClosedError("somebody else closed the challenge, or its time is over")
 
-    def _closed(self, caller: Caller, challenge: Challenge | None) -> ChallengeClosedError:
+    def closed(self, caller: Caller, challenge: Challenge | None) -> ChallengeClosedError:
+        """Return the error for a challenge that is not open, or not the caller's, and tell of it."""
         error = ChallengeClosedError("there is no such open challenge")
         user_arn = "" if challenge is None else challenge.user_arn
         self._journal.refused(caller, Factor.NONE, "answer_challenge", error, user_arn=user_arn)
@@ -420,6 +432,11 @@ def _proof(challenge: Challenge, method: str, serial_number: str, *, user_verifi
         action=challenge.action,
         resource=challenge.resource,
     )
+
+
+def _purpose(challenge: Challenge) -> str:
+    """Return what a challenge is for, as the audit trail has it; empty for every call."""
+    return f"{challenge.action} on {challenge.resource}" if challenge.action else ""
 
 
 def _proof_of(challenge: Challenge) -> Proof:

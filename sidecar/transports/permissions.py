@@ -69,6 +69,10 @@ PERMISSIONS: dict[str, dict[str, Permission]] = {
         "GenerateRecoveryCodes": Permission("sidecar:GenerateRecoveryCodes", On.USER),
         "ListDevices": Permission("iam:ListMFADevices", On.USER),
         "DeactivateDevice": Permission("iam:DeactivateMFADevice", On.OWNER),
+        "BeginChallenge": Permission("", On.OWN_SESSION),
+        "AnswerChallenge": Permission("", On.OWN_SESSION),
+        "WatchChallenge": Permission("", On.OWN_SESSION),
+        "CollectProof": Permission("", On.OWN_SESSION),
     },
     # What these ask of policies is part of what they do.
     SESSION_SERVICE: {

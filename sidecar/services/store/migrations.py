@@ -174,6 +174,13 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX revocations_expires ON revocations (expires_at_ms)",
         ),
     ),
+    Migration(
+        4,
+        (
+            "ALTER TABLE challenges ADD COLUMN asked_by TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE challenges ADD COLUMN asked_from TEXT NOT NULL DEFAULT ''",
+        ),
+    ),
 )
 
 #: Number of the lock that keeps two sidecars from migrating one PostgreSQL at a time.
