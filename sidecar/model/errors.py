@@ -19,6 +19,7 @@ The error tree, and the problems that a source of policies can have.
     |- AuthenticationError        who calls could not be established
     |  `- SessionInvalidError, SessionExpiredError, SessionRevokedError, SessionUnverifiableError
     |- PermissionDeniedError      who calls is known and may not
+    |  `- FreshProofRequiredError
     |- NotFoundError              what is named is not there
     |- AlreadyExistsError         what would be made is there already
     |- PreconditionError          it cannot be done as things stand
@@ -528,6 +529,12 @@ class PermissionDeniedError(SidecarError):
     """The caller is known and is not allowed to make this call."""
 
     reason = "permission_denied"
+
+
+class FreshProofRequiredError(PermissionDeniedError):
+    """The caller may, once one of their devices has just been proved in this session."""
+
+    reason = "fresh_proof_required"
 
 
 class NotFoundError(SidecarError):

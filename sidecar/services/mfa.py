@@ -34,6 +34,7 @@ class MfaServices:
 
     store: Store
     throttles: Throttles
+    fresh_proof: FreshProof
     devices: DeviceService
     ceremonies: CeremonyService
     challenges: ChallengeService
@@ -65,6 +66,7 @@ def build_mfa(
     return MfaServices(
         store=store,
         throttles=throttles,
+        fresh_proof=fresh_proof,
         devices=DeviceService(
             store=store,
             sealer=sealer,

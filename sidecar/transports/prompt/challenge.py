@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A challenge: what is asked for, and proving it or saying no.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from sidecar.model.errors import MfaError, NotFoundError, PermissionDeniedError, RequestError, ThrottledError
+from sidecar.services.challenges import Answer, AssertionAnswer, RecoveryAnswer, TotpAnswer
+from sidecar.services.store.challenges import ChallengeState
+from sidecar.transports.prompt import failures
+from sidecar.transports.prompt.address import ReturnAddresses, host_of, is_own_page, with_value
+from sidecar.transports.prompt.door import View
+from sidecar.transports.prompt.replies import Reply, go, show
+from sidecar.transports.prompt.services import Asked, PromptServices
+from sidecar.transports.prompt.visits import Visit
+
+#: Ways to prove: the field of its form, what that holds, and what is said where it proves nothing.
+WAYS: dict[str, tuple[str, Callable[[str], Answer], str]] = {
+    "key": ("response_json", AssertionAnswer, "The key was not accepted. Is it the one that you have added here?"),
+    "code": ("code", lambda text: TotpAnswer(text.replace(" ", "")), "That code was not accepted. Wait for the next one, and type that."),
+    "recovery": ("recovery_code", lambda text: RecoveryAnswer(text.strip()), "That recovery code was not accepted. Each works once."),
+}
+
+
+class ChallengePages:
+    """
+    The views of challenges.
+
+    Thread-safety: immutable.
+    """
+
+    def __init__(self, *, returns: ReturnAddresses, now: Callable[[], int] = time.time_ns) -> None:
+        """
+        Args:
+            now: Gives nanoseconds since the epoch.
+        """
+        self._returns = returns
+        self._now = now
+
+    def page(self, visit: Visit, services: PromptServices) -> Reply:
+        """Show what is asked for, or how it ended."""
+        where = visit.query.get("return_to", "")
+        if where and not self._returns.allows(where):
+            return failures.forged_return(host_of(where))
+        asked = _find(visit, services)
+        if asked is None:
+            return failures.not_yours()
+        return self._show(visit, services, asked, where)
+
+    def answer_by(self, way: str) -> View:
+        """Return the view that judges a proof by one of ``WAYS``."""
+
+        def answer(visit: Visit, services: PromptServices) -> Reply:
+            return self._answer(visit, services, way)
+
+        return answer
+
+    def _answer(self, visit: Visit, services: PromptServices, way: str) -> Reply:
+        where = visit.form.get("return_to", "")
+        if where and not self._returns.allows(where):
+            return failures.forged_return(host_of(where))
+        asked = _find(visit, services)
+        if asked is None:
+            return failures.not_yours()
+        if asked.state is not ChallengeState.OPEN:
+            return self._show(visit, services, asked, where)
+        field, read, refusal = WAYS[way]
+        typed = visit.form.get(field, "")
+        if not typed.strip():
+            return self._show(visit, services, asked, where, problem=_EMPTY[way], way=way, status=HTTPStatus.BAD_REQUEST)
+        try:
+            issued = services.step_up.answer(visit.signed_in, asked.challenge_id, read(typed))
+        except ThrottledError as error:
+            problem = failures.sentence(error.message)
+            return self._show(
+                visit, services, asked, where, problem=problem, way=way, status=HTTPStatus.TOO_MANY_REQUESTS
+            )
+        except (MfaError, RequestError):
+            # It may have ended meanwhile: in another window, or because its time is over.
+            now = _find(visit, services)
+            if now is None:
+                return failures.not_yours()
+            return self._show(visit, services, now, where, problem=refusal, way=way, status=HTTPStatus.FORBIDDEN)
+        return self._done(asked, where, token=issued.session_token if issued is not None else None)
+
+    def refuse(self, visit: Visit, services: PromptServices) -> Reply:
+        """Say no."""
+        where = visit.form.get("return_to", "")
+        if where and not self._returns.allows(where):
+            return failures.forged_return(host_of(where))
+        asked = _find(visit, services)
+        if asked is None:
+            return failures.not_yours()
+        try:
+            services.step_up.refuse(visit.signed_in, asked.challenge_id)
+        except MfaError:
+            # It has ended otherwise; the page says how.
+            pass
+        return go(with_value(f"/challenge/{asked.challenge_id}", "return_to", where))
+
+    def prove(self, visit: Visit, services: PromptServices) -> Reply:
+        """Ask the person for a proof, for the session of this browser, and lead back to one of its pages."""
+        where = visit.form.get("then", "")
+        if not is_own_page(where):
+            return failures.forged_return("")
+        asked = services.step_up.begin(visit.signed_in, session_token=visit.token)
+        return go(with_value(f"/challenge/{asked.challenge_id}", "return_to", where))
+
+    def _done(self, asked: Asked, where: str, *, token: str | None) -> Reply:
+        if where and is_own_page(where):
+            return go(where, token=token)
+        return go(with_value(f"/challenge/{asked.challenge_id}", "return_to", where), token=token)
+
+    def _show(
+        self,
+        visit: Visit,
+        services: PromptServices,
+        asked: Asked,
+        where: str,
+        *,
+        problem: str = "",
+        way: str = "",
+        status: int = HTTPStatus.OK,
+    ) -> Reply:
+        values = {"asked": asked, "where": where, "back_host": host_of(where), "is_own_page": is_own_page(where)}
+        if asked.state is not ChallengeState.OPEN:
+            gone = HTTPStatus.OK if asked.state is ChallengeState.PROVED else HTTPStatus.GONE
+            return show("challenge_over.html", status=gone, state=asked.state.value, **values)
+        kinds = {device.kind for device in services.mfa.devices.list_devices(asked.user_arn)}
+        needs_key = asked.require_user_verification
+        return show(
+            "challenge.html",
+            status=int(status),
+            **values,
+            asked_from=plain_peer(asked.asked_from),
+            is_from_this_browser=asked.session == visit.signed_in.session,
+            seconds_left=max(0, asked.expires_at_ms - self._now() // 1_000_000) // 1000,
+            has_code="totp" in kinds and not needs_key,
+            has_recovery=bool(kinds) and not needs_key,
+            has_devices=bool(kinds),
+            problem=problem,
+            way=way,
+        )
+
+
+_LOOPBACK = ("127.0.0.1", "::1")
+_EMPTY = {
+    "key": "Your browser sent no answer of a key. It may have JavaScript switched off.",
+    "code": "Type the six digits that your authenticator app shows.",
+    "recovery": "Type one of your recovery codes.",
+}
+
+
+def plain_peer(peer: str) -> str:
+    """
+    Return the address in a peer as people know it.
+
+    >>> plain_peer("ipv4:10.0.0.7:51324"), plain_peer("ipv6:[2001:db8::1]:5"), plain_peer("unix:")
+    ('10.0.0.7', '2001:db8::1', 'the machine that iam-sidecar runs on')
+    """
+    host = peer.partition(":")[2].rpartition(":")[0].strip("[]")
+    if peer.startswith("unix:") or host in _LOOPBACK:
+        return "the machine that iam-sidecar runs on"
+    return host or "an unknown address"
+
+
+def _find(visit: Visit, services: PromptServices) -> Asked | None:
+    """Return the challenge; None where there is none for this person."""
+    try:
+        return services.step_up.describe(visit.signed_in, visit.values["challenge_id"])
+    except (MfaError, NotFoundError, PermissionDeniedError, RequestError):
+        return None

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+From a request to a view and back: who is there, whether the form is ours, and what the browser is to keep.
+
+Views wait for the store and for password hashes, so they run on a few threads of their own, never in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from secrets import token_hex
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from sidecar.model.errors import AuthenticationError, InternalError, SessionUnverifiableError, SidecarError
+from sidecar.services.callers import Caller
+from sidecar.services.log import Log
+from sidecar.transports.prompt import failures
+from sidecar.transports.prompt.address import PublicAddress, with_value
+from sidecar.transports.prompt.guard import is_from_here
+from sidecar.transports.prompt.replies import Reply, go
+from sidecar.transports.prompt.services import PromptServices
+from sidecar.transports.prompt.visits import (
+    FormError,
+    Visit,
+    form_secret_in,
+    new_form_secret,
+    peer_of,
+    read_fields,
+    read_form,
+)
+
+#: Threads that work on requests; the listener bounds how many wait for one.
+_THREADS = 8
+#: SPEC: RFC 6265, section 6.1: what every browser keeps, with the name and the attributes.
+_MAX_COOKIE_BYTES = 4096
+_SESSION, _FORM = "session", "form"
+
+View = Callable[[Visit, PromptServices], Reply]
+
+
+class Renderer(Protocol):
+    """Makes pages; may be called from any thread."""
+
+    def render(self, visit: Visit, reply: Reply) -> str:
+        """Return the page of *reply*."""
+        ...
+
+
+class Door:
+    """
+    Turns views into what Starlette serves.
+
+    Thread-safety: ``page`` belongs to the event loop; views may run at the same time.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: PublicAddress,
+        open_services: Callable[[], PromptServices],
+        renderer: Renderer,
+        log: Log,
+    ) -> None:
+        """
+        Args:
+            open_services: Gives what does the work; called for each request.
+        """
+        self._address = address
+        self._open_services = open_services
+        self._renderer = renderer
+        self._log = log
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="prompt")
+        self._session_cookie, self._form_cookie = address.cookie_name(_SESSION), address.cookie_name(_FORM)
+
+    def page(self, view: View, *, is_open: bool = False) -> Callable[[Request], object]:
+        """
+        Return the endpoint that shows *view*.
+
+        Args:
+            is_open: Whether it is for people who are not signed in, too.
+        """
+
+        async def endpoint(request: Request) -> Response:
+            form: dict[str, str] | None = None
+            refused: Reply | None = None
+            if request.method == "POST":
+                if is_from_here(request.headers, self._address):
+                    try:
+                        form = await read_form(request)
+                    except FormError as error:
+                        refused = failures.unreadable(error.status)
+                else:
+                    self._log.warning("prompt_post_from_elsewhere", peer=peer_of(request))
+                    refused = failures.from_elsewhere()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._answer, request, view, is_open, form, refused)
+
+        return endpoint
+
+    def _answer(
+        self, request: Request, view: View, is_open: bool, form: Mapping[str, str] | None, refused: Reply | None
+    ) -> Response:
+        visit = self._anonymous(request, form or {})
+        try:
+            if refused is not None:
+                reply = refused
+            else:
+                services = self._open_services()
+                visit = self._recognize(visit, services)
+                reply = self._view(visit, services, view, is_open=is_open, is_form=form is not None)
+        except SidecarError as error:
+            if isinstance(error, InternalError):
+                reply = self._broken(error.cause)
+            else:
+                reply = failures.of(error)
+        except Exception as error:
+            reply = self._broken(error)
+        return self._respond(visit, reply, had_secret=bool(self._form_secret(request)))
+
+    def _view(self, visit: Visit, services: PromptServices, view: View, *, is_open: bool, is_form: bool) -> Reply:
+        if visit.caller is None and not is_open:
+            # A form is not sent again after signing in: whoever signs in sees first what it would do.
+            where = "" if is_form or visit.path == "/" else visit.path
+            reply = go(with_value("/sign-in", "next", where), token="" if visit.token else None)
+        elif is_form and not visit.has_form_token:
+            reply = failures.out_of_date()
+        else:
+            reply = view(visit, services)
+        return reply
+
+    def _anonymous(self, request: Request, form: Mapping[str, str]) -> Visit:
+        try:
+            query = read_fields(request.url.query)
+        except ValueError:
+            query = {}
+        path = request.url.path + (f"?{request.url.query}" if query else "")
+        return Visit(
+            path=path,
+            values=request.path_params,
+            query=query,
+            form=form,
+            peer=peer_of(request),
+            token=request.cookies.get(self._session_cookie, ""),
+            caller=None,
+            form_secret=self._form_secret(request) or new_form_secret(),
+        )
+
+    def _recognize(self, visit: Visit, services: PromptServices) -> Visit:
+        if not visit.token:
+            return visit
+        try:
+            caller = services.sessions.authenticate(visit.token, visit.peer)
+        except SessionUnverifiableError:
+            raise
+        except AuthenticationError:
+            return visit
+        return _with_caller(visit, caller)
+
+    def _form_secret(self, request: Request) -> str:
+        return form_secret_in(request.cookies.get(self._form_cookie, ""))
+
+    def _broken(self, cause: object) -> Reply:
+        error_id = token_hex(8)
+        self._log.error("prompt_failed", error_id=error_id, cause=repr(cause), exc_info=True)
+        return failures.internal(error_id)
+
+    def _respond(self, visit: Visit, reply: Reply, *, had_secret: bool) -> Response:
+        if reply.location:
+            response: Response = RedirectResponse(reply.location, status_code=reply.status)
+        else:
+            response = Response(self._renderer.render(visit, reply), status_code=reply.status, media_type="text/html")
+        if reply.token:
+            self._keep(response, self._session_cookie, reply.token)
+        elif reply.token is not None:
+            response.delete_cookie(
+                self._session_cookie, path="/", secure=self._address.is_https, httponly=True, samesite="lax"
+            )
+        if not had_secret:
+            self._keep(response, self._form_cookie, visit.form_secret)
+        return response
+
+    def _keep(self, response: Response, name: str, value: str) -> None:
+        """
+        Have the browser keep a value until it is closed.
+
+        Lax and not Strict: a link from a terminal, a mail or the service that asks leads to a challenge, and the
+        person is to be known there. Forms from elsewhere are refused by what they say of themselves, and by the token.
+        """
+        response.set_cookie(name, value, path="/", secure=self._address.is_https, httponly=True, samesite="lax")
+        if len(response.headers.getlist("set-cookie")[-1]) > _MAX_COOKIE_BYTES:
+            raise InternalError("the session is too large for a browser", cause=f"cookie {name} has {len(value)} bytes")
+
+
+def _with_caller(visit: Visit, caller: Caller) -> Visit:
+    return Visit(
+        path=visit.path,
+        values=visit.values,
+        query=visit.query,
+        form=visit.form,
+        peer=visit.peer,
+        token=visit.token,
+        caller=caller,
+        form_secret=visit.form_secret,
+    )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Signing in and out.
+"""
+
+from __future__ import annotations
+
+from sidecar.model.errors import AuthenticationError, RequestError, ThrottledError
+from sidecar.transports.prompt import failures
+from sidecar.transports.prompt.address import is_own_page
+from sidecar.transports.prompt.replies import Reply, go, show
+from sidecar.transports.prompt.services import PromptServices
+from sidecar.transports.prompt.visits import Visit
+
+_MAX_FIELD = 1024
+
+
+def first_page(_visit: Visit, _services: PromptServices) -> Reply:
+    """Lead to the person's devices."""
+    return go("/devices")
+
+
+def sign_in_page(visit: Visit, _services: PromptServices) -> Reply:
+    """Show the form, or lead on whoever is signed in already."""
+    where = _where_next(visit.query.get("next", ""))
+    if visit.caller is not None:
+        return go(where or "/devices")
+    return _form(where, is_over=bool(visit.token), token="" if visit.token else None)
+
+
+def sign_in(visit: Visit, services: PromptServices) -> Reply:
+    """Judge a password, and lead on."""
+    where = _where_next(visit.form.get("next", ""))
+    account, name = visit.form.get("account", "").strip(), visit.form.get("user_name", "").strip()
+    password = visit.form.get("password", "")
+    if not (account and name and password):
+        return _form(where, account=account, name=name, problem="Fill in all three fields.", status=400)
+    if max(len(account), len(name), len(password)) > _MAX_FIELD:
+        return _form(where, problem=_WRONG, status=403)
+    try:
+        issued = services.sessions.sign_in(account=account, user_name=name, password=password, peer=visit.peer)
+    except ThrottledError as error:
+        return _form(where, account=account, name=name, problem=failures.sentence(error.message), status=429)
+    except (AuthenticationError, RequestError):
+        # Whether it was the account, the name or the password is not told.
+        return _form(where, account=account, name=name, problem=_WRONG, status=403)
+    return go(where or "/devices", token=issued.session_token)
+
+
+def sign_out(visit: Visit, services: PromptServices) -> Reply:
+    """End the session, here and everywhere."""
+    services.sessions.revoke(visit.signed_in, visit.token)
+    return go("/signed-out", token="")
+
+
+def signed_out_page(_visit: Visit, _services: PromptServices) -> Reply:
+    """Say so."""
+    return show("signed_out.html")
+
+
+_WRONG = "Account, name or password are wrong."
+
+
+def _where_next(address: str) -> str:
+    return address if is_own_page(address) else ""
+
+
+def _form(
+    where: str,
+    *,
+    account: str = "",
+    name: str = "",
+    problem: str = "",
+    is_over: bool = False,
+    status: int = 200,
+    token: str | None = None,
+) -> Reply:
+    return show(
+        "sign_in.html",
+        status=status,
+        token=token,
+        next=where,
+        account=account,
+        user_name=name,
+        problem=problem,
+        is_over=is_over,
+    )
