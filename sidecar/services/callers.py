@@ -6,9 +6,10 @@ Who calls a service, and the users whom calls are about.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sidecar.model.errors import RequestError
+from sidecar.model.session import SessionClaims
 
 #: Name and session of whoever holds the administrator's token.
 ADMINISTRATOR = "administrator"
@@ -33,11 +34,15 @@ class Caller:
         name: ARN of a principal, or ``administrator``.
         session: What a ceremony or a challenge of this caller belongs to.
         peer: Address that the call comes from.
+        claims: What the caller's session token says; None for the administrator.
+        token: That token.
     """
 
     name: str
     session: str
     peer: str
+    claims: SessionClaims | None = None
+    token: str = field(default="", repr=False)
 
     @property
     def is_administrator(self) -> bool:

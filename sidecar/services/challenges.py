@@ -162,6 +162,7 @@ class ChallengeService:
         Open a challenge for a session of a user; one that is open already is closed.
 
         Args:
+            caller: Who asks, which the person is shown.
             session: The one that the proof will belong to.
             action: What the proof holds for alone; empty for everything.
 
@@ -185,6 +186,8 @@ class ChallengeService:
             user_code=self._new_user_code(),
             state=ChallengeState.OPEN,
             expires_at_ms=now_ms + CHALLENGE_MS,
+            asked_by=caller.name,
+            asked_from=caller.peer,
         )
         is_open = False
         while not is_open:
@@ -197,6 +200,12 @@ class ChallengeService:
                 is_open = rows.open_challenge(connection, challenge, now_ms)
                 keys = device_rows.list_keys(connection, user_arn)
         self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn)
+        return OpenedChallenge(challenge, self._options_json(challenge, keys))
+
+    def with_options(self, challenge: Challenge) -> OpenedChallenge:
+        """Return a challenge with what a browser needs to answer it, by the keys that the user has now."""
+        with self._store.read() as connection:
+            keys = device_rows.list_keys(connection, challenge.user_arn)
         return OpenedChallenge(challenge, self._options_json(challenge, keys))
 
     def find(self, challenge_id: str) -> Challenge | None:
@@ -215,7 +224,7 @@ class ChallengeService:
             challenge = rows.find(connection, challenge_id, self._now_ms())
             is_closed = challenge is not None and rows.close_refused(connection, challenge_id, self._now_ms())
         if challenge is None or not is_closed:
-            raise self._closed(caller, challenge)
+            raise self.closed(caller, challenge)
         self._journal.changed(caller, Change.CHALLENGE_REFUSED, user_arn=challenge.user_arn)
 
     def answer(self, caller: Caller, challenge_id: str, answer: Answer) -> Proof:
@@ -228,7 +237,7 @@ class ChallengeService:
         """
         challenge = self.find(challenge_id)
         if challenge is None or challenge.state is not ChallengeState.OPEN:
-            raise self._closed(caller, challenge)
+            raise self.closed(caller, challenge)
         factor = _FACTORS[type(answer)]
         with self._throttles.attempt(caller, challenge.user_arn, factor, "answer_challenge"):
             if isinstance(answer, TotpAnswer):
@@ -252,7 +261,7 @@ class ChallengeService:
         with self._store.write() as connection:
             challenge = rows.collect(connection, challenge_id, session=caller.session, now_ms=self._now_ms())
         if challenge is None:
-            raise self._closed(caller, None)
+            raise self.closed(caller, None)
         self._journal.changed(
             caller,
             Change.PROOF_COLLECTED,
@@ -409,7 +418,8 @@ class ChallengeService:
         ):
             raise ChallengeClosedError("somebody else closed the challenge, or its time is over")
 
-    def _closed(self, caller: Caller, challenge: Challenge | None) -> ChallengeClosedError:
+    def closed(self, caller: Caller, challenge: Challenge | None) -> ChallengeClosedError:
+        """Return the error for a challenge that is not open, or not the caller's, and tell of it."""
         error = ChallengeClosedError("there is no such open challenge")
         user_arn = "" if challenge is None else challenge.user_arn
         self._journal.refused(caller, Factor.NONE, "answer_challenge", error, user_arn=user_arn)

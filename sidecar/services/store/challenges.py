@@ -33,6 +33,8 @@ class Challenge(NamedTuple):
         action: What the proof holds for alone; empty for everything.
         webauthn_challenge: What a security key signs.
         user_code: Shown wherever the challenge is, for the person to compare.
+        asked_by: ARN of the session, as the person is shown it.
+        asked_from: Address that it was asked from.
         method: What it was proved with.
         serial_number: Of the device; empty for a recovery code.
     """
@@ -47,6 +49,8 @@ class Challenge(NamedTuple):
     user_code: str
     state: ChallengeState
     expires_at_ms: int
+    asked_by: str
+    asked_from: str
     proved_at_ms: int | None = None
     method: str | None = None
     serial_number: str | None = None

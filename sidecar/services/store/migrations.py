@@ -136,6 +136,13 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(
+        2,
+        (
+            "ALTER TABLE challenges ADD COLUMN asked_by TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE challenges ADD COLUMN asked_from TEXT NOT NULL DEFAULT ''",
+        ),
+    ),
 )
 
 #: Number of the lock that keeps two sidecars from migrating one PostgreSQL at a time.

@@ -113,6 +113,8 @@ challenges = Table(
     Column("serial_number", Text),
     Column("user_verified", Boolean),
     Column("collected_at_ms", BigInteger),
+    Column("asked_by", Text, nullable=False),
+    Column("asked_from", Text, nullable=False),
     Index(
         "challenges_one_open",
         "session",
