@@ -220,6 +220,8 @@ def serving(
     for flag in ("--data", "--management", "--http"):
         if flag not in arguments:
             ports += [flag, "127.0.0.1:0"]
+    if "--prompt" not in arguments:
+        ports += ["--prompt", "off"]
     sidecar = Sidecar(["--snapshot", str(source), *ports, *arguments], state_dir=state_dir, environment=environment)
     try:
         yield sidecar

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 #: Longest address that anybody is sent back to.
 MAX_RETURN_ADDRESS = 2048
-#: An address with nothing that two programs could read differently: no user, no backslash, no blank, no upper case host.
+#: An address with nothing that two programs could read differently: no user, backslash, blank or upper case host.
 _ABSOLUTE = re.compile(r"(?P<origin>https?://(?P<host>[a-z0-9.-]+)(?::[1-9][0-9]{0,4})?)(?:[/?#][!-\[\]-~]*)?")
 #: A page of our own. A letter follows the first stroke, so that it never names another host.
 _OWN_PAGE = re.compile(r"/(?:[a-z][A-Za-z0-9/_-]*)?(?:\?[a-z_]+=[A-Za-z0-9._~%-]*)?")

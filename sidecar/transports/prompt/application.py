@@ -5,7 +5,7 @@ The pages and where they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,7 +17,7 @@ from sidecar.services.log import Log
 from sidecar.transports.prompt import devices, failures, sign_in
 from sidecar.transports.prompt.address import PublicAddress, ReturnAddresses
 from sidecar.transports.prompt.challenge import WAYS, ChallengePages
-from sidecar.transports.prompt.door import Door, View
+from sidecar.transports.prompt.door import Door, Endpoint, View
 from sidecar.transports.prompt.guard import Guard
 from sidecar.transports.prompt.rendering import Pages, StaticFile
 from sidecar.transports.prompt.replies import Reply
@@ -53,8 +53,6 @@ def build_prompt(
     def post(path: str, view: View, *, is_open: bool = False) -> Route:
         return Route(path, door.page(view, is_open=is_open), methods=["POST"])
 
-    no_page = door.page(_no_page, is_open=True)
-    wrong_method = door.page(_wrong_method, is_open=True)
     application = Starlette(
         routes=[
             read("/", sign_in.first_page),
@@ -81,8 +79,8 @@ def build_prompt(
         ],
         middleware=[Middleware(Guard, address=address)],
         exception_handlers={
-            404: lambda request, _error: no_page(request),
-            405: lambda request, _error: wrong_method(request),
+            404: _showing(door.page(_no_page, is_open=True)),
+            405: _showing(door.page(_wrong_method, is_open=True)),
         },
     )
     # It would lead to plain http behind a proxy that speaks TLS for us.
@@ -96,6 +94,15 @@ def _no_page(_visit: Visit, _services: PromptServices) -> Reply:
 
 def _wrong_method(_visit: Visit, _services: PromptServices) -> Reply:
     return failures.wrong_method()
+
+
+def _showing(endpoint: Endpoint) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return *endpoint* as Starlette calls it for an error of its own."""
+
+    async def show(request: Request, _error: Exception) -> Response:
+        return await endpoint(request)
+
+    return show
 
 
 def _serve(file: StaticFile) -> Route:

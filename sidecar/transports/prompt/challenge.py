@@ -11,19 +11,28 @@ from http import HTTPStatus
 
 from sidecar.model.errors import MfaError, NotFoundError, PermissionDeniedError, RequestError, ThrottledError
 from sidecar.services.challenges import Answer, AssertionAnswer, RecoveryAnswer, TotpAnswer
+from sidecar.services.step_up import AskedChallenge
 from sidecar.services.store.challenges import ChallengeState
 from sidecar.transports.prompt import failures
 from sidecar.transports.prompt.address import ReturnAddresses, host_of, is_own_page, with_value
 from sidecar.transports.prompt.door import View
-from sidecar.transports.prompt.replies import Reply, go, show
-from sidecar.transports.prompt.services import Asked, PromptServices
+from sidecar.transports.prompt.replies import Reply, go
+from sidecar.transports.prompt.services import PromptServices
 from sidecar.transports.prompt.visits import Visit
 
 #: Ways to prove: the field of its form, what that holds, and what is said where it proves nothing.
 WAYS: dict[str, tuple[str, Callable[[str], Answer], str]] = {
     "key": ("response_json", AssertionAnswer, "The key was not accepted. Is it the one that you have added here?"),
-    "code": ("code", lambda text: TotpAnswer(text.replace(" ", "")), "That code was not accepted. Wait for the next one, and type that."),
-    "recovery": ("recovery_code", lambda text: RecoveryAnswer(text.strip()), "That recovery code was not accepted. Each works once."),
+    "code": (
+        "code",
+        lambda text: TotpAnswer(text.replace(" ", "")),
+        "That code was not accepted. Wait for the next one, and type that.",
+    ),
+    "recovery": (
+        "recovery_code",
+        lambda text: RecoveryAnswer(text.strip()),
+        "That recovery code was not accepted. Each works once.",
+    ),
 }
 
 
@@ -72,7 +81,9 @@ class ChallengePages:
         field, read, refusal = WAYS[way]
         typed = visit.form.get(field, "")
         if not typed.strip():
-            return self._show(visit, services, asked, where, problem=_EMPTY[way], way=way, status=HTTPStatus.BAD_REQUEST)
+            return self._show(
+                visit, services, asked, where, problem=_EMPTY[way], way=way, status=HTTPStatus.BAD_REQUEST
+            )
         try:
             issued = services.step_up.answer(visit.signed_in, asked.challenge_id, read(typed))
         except ThrottledError as error:
@@ -101,7 +112,7 @@ class ChallengePages:
         except MfaError:
             # It has ended otherwise; the page says how.
             pass
-        return go(with_value(f"/challenge/{asked.challenge_id}", "return_to", where))
+        return go(_page_of(asked, where))
 
     def prove(self, visit: Visit, services: PromptServices) -> Reply:
         """Ask the person for a proof, for the session of this browser, and lead back to one of its pages."""
@@ -109,43 +120,46 @@ class ChallengePages:
         if not is_own_page(where):
             return failures.forged_return("")
         asked = services.step_up.begin(visit.signed_in, session_token=visit.token)
-        return go(with_value(f"/challenge/{asked.challenge_id}", "return_to", where))
+        return go(_page_of(asked, where))
 
-    def _done(self, asked: Asked, where: str, *, token: str | None) -> Reply:
+    def _done(self, asked: AskedChallenge, where: str, *, token: str | None) -> Reply:
         if where and is_own_page(where):
             return go(where, token=token)
-        return go(with_value(f"/challenge/{asked.challenge_id}", "return_to", where), token=token)
+        return go(_page_of(asked, where), token=token)
 
     def _show(
         self,
         visit: Visit,
         services: PromptServices,
-        asked: Asked,
+        asked: AskedChallenge,
         where: str,
         *,
         problem: str = "",
         way: str = "",
         status: int = HTTPStatus.OK,
     ) -> Reply:
-        values = {"asked": asked, "where": where, "back_host": host_of(where), "is_own_page": is_own_page(where)}
+        values: dict[str, object] = {
+            "asked": asked,
+            "where": where,
+            "here": _page_of(asked, where),
+            "back_host": host_of(where),
+            "is_own_page": is_own_page(where),
+        }
         if asked.state is not ChallengeState.OPEN:
-            gone = HTTPStatus.OK if asked.state is ChallengeState.PROVED else HTTPStatus.GONE
-            return show("challenge_over.html", status=gone, state=asked.state.value, **values)
+            status = HTTPStatus.OK if asked.state is ChallengeState.PROVED else HTTPStatus.GONE
+            return Reply(template="challenge_over.html", status=status, values={**values, "state": asked.state.value})
         kinds = {device.kind for device in services.mfa.devices.list_devices(asked.user_arn)}
-        needs_key = asked.require_user_verification
-        return show(
-            "challenge.html",
-            status=int(status),
-            **values,
-            asked_from=plain_peer(asked.asked_from),
-            is_from_this_browser=asked.session == visit.signed_in.session,
-            seconds_left=max(0, asked.expires_at_ms - self._now() // 1_000_000) // 1000,
-            has_code="totp" in kinds and not needs_key,
-            has_recovery=bool(kinds) and not needs_key,
-            has_devices=bool(kinds),
-            problem=problem,
-            way=way,
-        )
+        takes_codes = not asked.require_user_verification
+        values |= {
+            "asked_from": plain_peer(asked.asked_from),
+            "seconds_left": max(0, asked.expires_at_ms - self._now() // 1_000_000) // 1000,
+            "has_code": "totp" in kinds and takes_codes,
+            "has_recovery": bool(kinds) and takes_codes,
+            "has_devices": bool(kinds),
+            "problem": problem,
+            "way": way,
+        }
+        return Reply(template="challenge.html", status=status, values=values)
 
 
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -154,6 +168,10 @@ _EMPTY = {
     "code": "Type the six digits that your authenticator app shows.",
     "recovery": "Type one of your recovery codes.",
 }
+
+
+def _page_of(asked: AskedChallenge, where: str) -> str:
+    return with_value(f"/challenge/{asked.challenge_id}", "return_to", where)
 
 
 def plain_peer(peer: str) -> str:
@@ -169,7 +187,7 @@ def plain_peer(peer: str) -> str:
     return host or "an unknown address"
 
 
-def _find(visit: Visit, services: PromptServices) -> Asked | None:
+def _find(visit: Visit, services: PromptServices) -> AskedChallenge | None:
     """Return the challenge; None where there is none for this person."""
     try:
         return services.step_up.describe(visit.signed_in, visit.values["challenge_id"])

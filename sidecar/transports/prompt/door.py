@@ -8,7 +8,8 @@ Views wait for the store and for password hashes, so they run on a few threads o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from secrets import token_hex
 from typing import Protocol
@@ -17,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from sidecar.model.errors import AuthenticationError, InternalError, SessionUnverifiableError, SidecarError
-from sidecar.services.callers import Caller
 from sidecar.services.log import Log
 from sidecar.transports.prompt import failures
 from sidecar.transports.prompt.address import PublicAddress, with_value
@@ -41,6 +41,7 @@ _MAX_COOKIE_BYTES = 4096
 _SESSION, _FORM = "session", "form"
 
 View = Callable[[Visit, PromptServices], Reply]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Renderer(Protocol):
@@ -77,7 +78,7 @@ class Door:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="prompt")
         self._session_cookie, self._form_cookie = address.cookie_name(_SESSION), address.cookie_name(_FORM)
 
-    def page(self, view: View, *, is_open: bool = False) -> Callable[[Request], object]:
+    def page(self, view: View, *, is_open: bool = False) -> Endpoint:
         """
         Return the endpoint that shows *view*.
 
@@ -159,7 +160,7 @@ class Door:
             raise
         except AuthenticationError:
             return visit
-        return _with_caller(visit, caller)
+        return dataclasses.replace(visit, caller=caller)
 
     def _form_secret(self, request: Request) -> str:
         return form_secret_in(request.cookies.get(self._form_cookie, ""))
@@ -194,16 +195,3 @@ class Door:
         response.set_cookie(name, value, path="/", secure=self._address.is_https, httponly=True, samesite="lax")
         if len(response.headers.getlist("set-cookie")[-1]) > _MAX_COOKIE_BYTES:
             raise InternalError("the session is too large for a browser", cause=f"cookie {name} has {len(value)} bytes")
-
-
-def _with_caller(visit: Visit, caller: Caller) -> Visit:
-    return Visit(
-        path=visit.path,
-        values=visit.values,
-        query=visit.query,
-        form=visit.form,
-        peer=visit.peer,
-        token=visit.token,
-        caller=caller,
-        form_secret=visit.form_secret,
-    )

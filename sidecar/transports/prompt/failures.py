@@ -26,7 +26,8 @@ _HOME = {"link": "/", "link_text": "To the first page"}
 _OUT_OF_REACH = fail(
     "Not possible at the moment",
     "The store where sessions and devices are kept is out of reach.",
-    advice="Nothing is lost, and nothing was approved. Try again in a minute; if it stays like this, tell your administrator.",
+    advice="Nothing is lost, and nothing was approved. Try again in a minute; if it stays like this, tell your"
+    " administrator.",
     status=503,
 )
 
@@ -64,7 +65,7 @@ def out_of_date() -> Reply:
     """Return the screen of a form whose session is over, or which another window has made worthless."""
     return fail(
         "This page was out of date",
-        "You have signed in or out since you opened it, or your browser keeps no cookies of this site. Nothing was done.",
+        "You have signed in or out since you opened it, or your browser keeps no cookies. Nothing was done.",
         advice="Open the page again and repeat it.",
         status=403,
         **_HOME,
@@ -118,7 +119,8 @@ def not_yours() -> Reply:
     return fail(
         "There is no such request for you",
         "It is meant for somebody else, or it is over, or the link is incomplete.",
-        advice="See at the top as whom you are signed in. If you should be somebody else, sign out and open the link again.",
+        advice="See at the top as whom you are signed in. If you should be somebody else, sign out and open the link"
+        " again.",
         status=404,
         **_DEVICES,
     )

@@ -23,7 +23,8 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": (
-        "publickey-credentials-get=(self), publickey-credentials-create=(self), camera=(), geolocation=(), microphone=()"
+        "publickey-credentials-get=(self), publickey-credentials-create=(self),"
+        " camera=(), geolocation=(), microphone=()"
     ),
     # Not `no-referrer`: browsers would then hide where a form comes from, which is looked at here.
     "referrer-policy": "same-origin",

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sidecar.transports.prompt.replies import Reply
-from sidecar.transports.prompt.visits import FORM_TOKEN, Visit
+from sidecar.transports.prompt.visits import FORM_FIELD, Visit
 
 _FOLDER = Path(__file__).parent
 #: Files by name, with their types.
@@ -72,7 +72,7 @@ class Pages:
             js=self.files["prompt.js"].path,
             person=visit.person if visit.caller is not None and reply.token != "" else None,
             form_token=visit.form_token,
-            form_token_name=FORM_TOKEN,
+            form_token_name=FORM_FIELD,
         )
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar.services.callers import Caller
-from sidecar.services.challenges import Answer
 from sidecar.services.mfa import MfaServices
-from sidecar.services.store.challenges import ChallengeState
+from sidecar.services.step_up import StepUpService
 
 
 class Issued(Protocol):
@@ -21,49 +20,6 @@ class Issued(Protocol):
     def session_token(self) -> str:
         """The sealed token."""
         ...
-
-
-class Asked(Protocol):
-    """
-    A challenge, as its page shows it.
-
-    Attributes:
-        asked_from: Address of whoever opened it, as gRPC writes it.
-        options_json: WebAuthn request options; empty where the user has no key.
-    """
-
-    @property
-    def challenge_id(self) -> str: ...  # noqa: D102
-
-    @property
-    def user_arn(self) -> str: ...  # noqa: D102
-
-    @property
-    def session(self) -> str: ...  # noqa: D102
-
-    @property
-    def action(self) -> str: ...  # noqa: D102
-
-    @property
-    def resource(self) -> str: ...  # noqa: D102
-
-    @property
-    def user_code(self) -> str: ...  # noqa: D102
-
-    @property
-    def state(self) -> ChallengeState: ...  # noqa: D102
-
-    @property
-    def expires_at_ms(self) -> int: ...  # noqa: D102
-
-    @property
-    def asked_from(self) -> str: ...  # noqa: D102
-
-    @property
-    def require_user_verification(self) -> bool: ...  # noqa: D102
-
-    @property
-    def options_json(self) -> str: ...  # noqa: D102
 
 
 class Sessions(Protocol):
@@ -79,26 +35,6 @@ class Sessions(Protocol):
 
     def revoke(self, caller: Caller, session_token: str) -> None:
         """End a session, and all that grew from it."""
-        ...
-
-
-class StepUp(Protocol):
-    """Asks for proofs."""
-
-    def begin(self, caller: Caller, *, session_token: str) -> Asked:
-        """Ask the person of a session for a proof."""
-        ...
-
-    def describe(self, caller: Caller, challenge_id: str) -> Asked:
-        """Return what a challenge of the caller's is about."""
-        ...
-
-    def answer(self, caller: Caller, challenge_id: str, answer: Answer) -> Issued | None:
-        """Prove; the new session comes back where the caller's own session asked."""
-        ...
-
-    def refuse(self, caller: Caller, challenge_id: str) -> None:
-        """Say no."""
         ...
 
 
@@ -119,6 +55,6 @@ class PromptServices:
     """
 
     sessions: Sessions
-    step_up: StepUp
+    step_up: StepUpService
     permissions: Permits
     mfa: MfaServices

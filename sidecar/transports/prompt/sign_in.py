@@ -5,7 +5,7 @@ Signing in and out.
 
 from __future__ import annotations
 
-from sidecar.model.errors import AuthenticationError, RequestError, ThrottledError
+from sidecar.model.errors import AuthenticationError, RequestError, SourceUnavailableError, ThrottledError
 from sidecar.transports.prompt import failures
 from sidecar.transports.prompt.address import is_own_page
 from sidecar.transports.prompt.replies import Reply, go, show
@@ -49,13 +49,17 @@ def sign_in(visit: Visit, services: PromptServices) -> Reply:
 
 def sign_out(visit: Visit, services: PromptServices) -> Reply:
     """End the session, here and everywhere."""
-    services.sessions.revoke(visit.signed_in, visit.token)
+    try:
+        services.sessions.revoke(visit.signed_in, visit.token)
+    except SourceUnavailableError:
+        # This browser at least is to forget it.
+        return show("signed_out.html", token="", is_everywhere=False, status=503)
     return go("/signed-out", token="")
 
 
 def signed_out_page(_visit: Visit, _services: PromptServices) -> Reply:
     """Say so."""
-    return show("signed_out.html")
+    return show("signed_out.html", is_everywhere=True)
 
 
 _WRONG = "Account, name or password are wrong."

@@ -23,7 +23,7 @@ from sidecar.services.callers import Caller, User, parse_user
 MAX_FORM_BYTES = 160 * 1024
 _MAX_FIELDS = 16
 #: Name of the field that holds what a page of ours puts into its forms.
-FORM_TOKEN = "form_token"
+FORM_FIELD = "form_token"
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _MAX_PEER = 256
 
@@ -77,7 +77,7 @@ class Visit:
     @property
     def has_form_token(self) -> bool:
         """Whether the form that was sent is one of ours, for this browser and this session."""
-        return hmac.compare_digest(self.form.get(FORM_TOKEN, "").encode(), self.form_token.encode())
+        return hmac.compare_digest(self.form.get(FORM_FIELD, "").encode(), self.form_token.encode())
 
 
 class FormError(Exception):

@@ -92,10 +92,7 @@ function prepareCeremony(section) {
 
 // A challenge whose time is over says so by itself.
 function watchTime(live) {
-  const left = Number(live.dataset.secondsLeft) * 1000;
-  window.setTimeout(() => {
-    window.location.replace(window.location.pathname.replace(/^(\/challenge\/[^/]+)\/.*$/, "$1") + window.location.search);
-  }, left + 1000);
+  window.setTimeout(() => window.location.replace(live.dataset.here), (Number(live.dataset.secondsLeft) + 1) * 1000);
 }
 
 for (const section of document.querySelectorAll("[data-ceremony]")) prepareCeremony(section);
