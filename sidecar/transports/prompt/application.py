@@ -5,6 +5,7 @@ The pages and where they are.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -32,6 +33,7 @@ def build_prompt(
     site: str,
     open_services: Callable[[], PromptServices],
     log: Log,
+    now: Callable[[], int] = time.time_ns,
 ) -> Starlette:
     """
     Return the ASGI application.
@@ -42,10 +44,11 @@ def build_prompt(
         site: What pages call themselves; the relying party's id, which a security key may show.
         open_services: Gives what does the work; called for each request, never in the event loop.
         log: Is told of what was refused and of faults.
+        now: Gives nanoseconds since the epoch.
     """
     pages = Pages(site=site)
     door = Door(address=address, open_services=open_services, renderer=pages, log=log)
-    challenges = ChallengePages(returns=returns)
+    challenges = ChallengePages(returns=returns, now=now)
 
     def read(path: str, view: View, *, is_open: bool = False) -> Route:
         return Route(path, door.page(view, is_open=is_open), methods=["GET"])

@@ -5,7 +5,6 @@ A challenge: what is asked for, and proving it or saying no.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -43,7 +42,7 @@ class ChallengePages:
     Thread-safety: immutable.
     """
 
-    def __init__(self, *, returns: ReturnAddresses, now: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, *, returns: ReturnAddresses, now: Callable[[], int]) -> None:
         """
         Args:
             now: Gives nanoseconds since the epoch.
