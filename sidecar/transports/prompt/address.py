@@ -15,7 +15,7 @@ MAX_RETURN_ADDRESS = 2048
 #: An address with nothing that two programs could read differently: no user, backslash, blank or upper case host.
 _ABSOLUTE = re.compile(r"(?P<origin>https?://(?P<host>[a-z0-9.-]+)(?::[1-9][0-9]{0,4})?)(?:[/?#][!-\[\]-~]*)?")
 #: A page of our own. A letter follows the first stroke, so that it never names another host.
-_OWN_PAGE = re.compile(r"/(?:[a-z][A-Za-z0-9/_-]*)?(?:\?[a-z_]+=[A-Za-z0-9._~%-]*)?")
+_OWN_PAGE = re.compile(r"/(?:[a-z][A-Za-z0-9/_-]*)?(?:\?[a-z_]+=[A-Za-z0-9._~%:/-]*)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ from sidecar.transports.prompt.visits import (
 
 #: Threads that work on requests; the listener bounds how many wait for one.
 _THREADS = 8
-#: SPEC: RFC 6265, section 6.1: what every browser keeps, with the name and the attributes.
-_MAX_COOKIE_BYTES = 4096
+#: SPEC: RFC 6265, section 6.1: every browser keeps 4096 bytes, with the name and the attributes.
+_MAX_TOKEN = 4000
 _SESSION, _FORM = "session", "form"
 
 View = Callable[[Visit, PromptServices], Reply]
@@ -114,6 +114,7 @@ class Door:
                 services = self._open_services()
                 visit = self._recognize(visit, services)
                 reply = self._view(visit, services, view, is_open=is_open, is_form=form is not None)
+                self._refuse_too_large(reply.token or "")
         except SidecarError as error:
             if isinstance(error, InternalError):
                 reply = self._broken(error.cause)
@@ -193,5 +194,7 @@ class Door:
         person is to be known there. Forms from elsewhere are refused by what they say of themselves, and by the token.
         """
         response.set_cookie(name, value, path="/", secure=self._address.is_https, httponly=True, samesite="lax")
-        if len(response.headers.getlist("set-cookie")[-1]) > _MAX_COOKIE_BYTES:
-            raise InternalError("the session is too large for a browser", cause=f"cookie {name} has {len(value)} bytes")
+
+    def _refuse_too_large(self, token: str) -> None:
+        if len(token) > _MAX_TOKEN:
+            raise InternalError("the session is too large for a browser", cause=f"its token has {len(token)} letters")

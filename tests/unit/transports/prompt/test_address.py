@@ -76,25 +76,8 @@ def test_address_when_it_is_forged_then_it_leads_nowhere(address: str) -> None:
 
 
 PIECES = st.sampled_from(
-    [
-        "https://",
-        "http://",
-        "//",
-        "/",
-        "\\",
-        "@",
-        ":",
-        "app.example.org",
-        "evil.example",
-        ":443",
-        "#",
-        "?",
-        "%2f",
-        ".",
-        " ",
-    ]
-    + ["\t", "\n", "\x00", "x", "A", "ü", "javascript:", "localhost:3000"]
-)
+    ["https://", "http://", "//", "/", "\\", "@", ":", "app.example.org", "evil.example", ":443", "#", "?", "%2f", "."]
+) | st.sampled_from([" ", "\t", "\n", "\x00", "x", "A", "\u00fc", "javascript:", "localhost:3000"])
 
 
 @given(st.lists(PIECES | st.characters(), max_size=8).map("".join))

@@ -2,6 +2,7 @@
 """A challenge, from each way it can begin to each way it can end."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,14 @@ ORDER = "arn:aws:payments:eu-west-1:111122223333:order/4711"
 APP = "https://app.example.org/orders?id=4711"
 
 
-def ask(prompt: PromptKit, terminal: Caller | None = None, **more: bool) -> AskedChallenge:
+def ask(prompt: PromptKit, terminal: Caller | None = None, require_user_verification: bool = False) -> AskedChallenge:
     """Have a terminal ask for a proof."""
-    return prompt.step_up.begin(terminal or prompt.terminal(), action="payments:Refund", resource=ORDER, **more)
+    return prompt.step_up.begin(
+        terminal or prompt.terminal(),
+        action="payments:Refund",
+        resource=ORDER,
+        require_user_verification=require_user_verification,
+    )
 
 
 def touch(visitor: Visitor, key: Ctap2Key | U2fKey, *, pin: str | None = None) -> str:
@@ -101,8 +107,8 @@ def wrong_key(visitor: Visitor, prompt: PromptKit) -> str:
     """Have a key of somebody else answer."""
     stranger = Ctap2Key()
     prompt.mfa.enrol_key(stranger, BOB, "other")
-    of_bob = json.loads(prompt.step_up.begin(prompt.terminal("bob")).options_json)
-    options = {**json.loads(visitor.options), "allowCredentials": of_bob["allowCredentials"]}
+    of_bob: dict[str, Any] = json.loads(prompt.step_up.begin(prompt.terminal("bob")).options_json)
+    options: Any = {**json.loads(visitor.options), "allowCredentials": of_bob["allowCredentials"]}
     with plugged_client(stranger, None) as client:
         return json.dumps(dict(client.get_assertion(options).get_response(0)))
 
@@ -121,7 +127,9 @@ def test_challenge_when_it_is_a_wrong_key_then_it_stays_open_and_the_page_says_s
     assert state(prompt, asked) is ChallengeState.OPEN
 
 
-@pytest.mark.parametrize("typed", ["000000", "12345", "abcdef", "１２３４５６", "9" * 500, "<script>"])
+@pytest.mark.parametrize(
+    "typed", ["000000", "12345", "abcdef", "\uff11\uff12\uff13\uff14\uff15\uff16", "9" * 500, "<script>"]
+)
 def test_challenge_when_it_is_a_wrong_code_then_it_stays_open_and_the_page_says_so(
     prompt: PromptKit, ada: Visitor, typed: str
 ) -> None:

@@ -161,7 +161,8 @@ PROTECTED = ["/devices/add-key", "/devices/add-app", "/recovery-codes"]
 @pytest.mark.parametrize("page", PROTECTED)
 def test_change_when_nothing_was_proved_then_it_is_not_made(prompt: PromptKit, ada: Visitor, page: str) -> None:
     # The form was opened while there was no device yet.
-    token = ada.open("/devices") and ada.page.form("/sign-out")
+    ada.open("/devices")
+    token = ada.page.form("/sign-out")
     phone = prompt.mfa.enrol_phone()
 
     ada.post(page, {**token, "name": "other"})

@@ -121,6 +121,7 @@ class Visitor:
         self.prompt = prompt
         self.client = client_of(prompt)
         self.response = httpx.Response(200)
+        self._document: tuple[httpx.Response, Document] | None = None
 
     def __enter__(self) -> Visitor:
         return self
@@ -131,7 +132,9 @@ class Visitor:
     @property
     def page(self) -> Document:
         """The page that is shown now."""
-        return Document(self.response.text)
+        if self._document is None or self._document[0] is not self.response:
+            self._document = self.response, Document(self.response.text)
+        return self._document[1]
 
     @property
     def text(self) -> str:
@@ -185,5 +188,5 @@ class Visitor:
         self.response = response
         with contextlib.suppress(KeyError):
             if response.headers["content-type"].startswith("text/html"):
-                Document(response.text)
+                assert self.page.heading
         return response
