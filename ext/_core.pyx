@@ -11,7 +11,9 @@ from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp
 
 include "layout.pxi"      # records of an image, generated
 include "text.pxi"        # slices, hashing, case, UTF-8
-include "image.pxi"       # loading an image and proving it sound
+include "image.pxi"       # where everything stands in an image
+include "sound.pxi"       # proving an image sound
+include "load.pxi"        # memory of an image, and what Python sees of it
 include "glob.pxi"        # wildcards and ARNs
 include "value.pxi"       # numbers, dates, addresses, base64 in a request
 include "request.pxi"     # one question, bound to an image

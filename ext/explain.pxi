@@ -80,10 +80,6 @@ cdef int explain_span(Eval *e, const Span *span, object layer, bint must_grant, 
     return explain_refs(e, span.own, span.own_end, layer, must_grant, matches)
 
 
-cdef str image_str(const ImageView *image, uint32_t offset, uint32_t length):
-    return (<const char *>image.strings)[offset:offset + length].decode("utf-8", "replace")
-
-
 cdef object statement_match(const ImageView *image, const Rule *rule, object layer):
     cdef const StatementName *statement = &image.statement_names[rule.statement]
     cdef const PolicyName *policy = &image.policy_names[statement.policy]

@@ -602,7 +602,13 @@ class _Writer:
             for role in account.roles:
                 arn = role.arn.encode()
                 trust_keys.append(arn)
-                packed = layout.ROLE_TRUST.struct.pack(self._string(arn), len(arn), self._set([role.trust]))
+                packed = layout.ROLE_TRUST.struct.pack(
+                    self._string(arn),
+                    len(arn),
+                    self._set([role.trust]),
+                    self._roles[(account.partition, account.id, role.name)],
+                    role.max_session_duration,
+                )
                 self._append("ROLE_TRUSTS", packed)
         self._table("ROLE_TRUST_TABLE", trust_keys)
 
@@ -753,8 +759,9 @@ class _Writer:
             self.flags |= CONSTANTS["IMAGE_HAS_ORGANIZATION"]
             self._string(organization.id.encode())
         places = dict(_placements(organization)) if organization is not None else {}
-        known = {account.id for account in self.snapshot.accounts}
+        known = {account.id: account for account in self.snapshot.accounts}
         for account in self._accounts:
+            self._append("ACCOUNT_DETAILS", self._account_details(known.get(account)))
             flags = CONSTANTS["ACCOUNT_KNOWN"] if account in known else 0
             path, levels, service_control, resource_control = "", b"", NONE, NONE
             place = places.get(account)
@@ -778,6 +785,31 @@ class _Writer:
             )
             self._append("ACCOUNTS", packed)
         self._table("ACCOUNT_TABLE", [account.encode() for account in self._accounts])
+
+    def _account_details(self, account: Account | None) -> bytes:
+        """Pack what is known of *account* beside its policies; None: it has no dump."""
+        pack = layout.ACCOUNT_DETAILS.struct.pack
+        alias = self._text(account.alias if account is not None else "")
+        policy = account.password_policy if account is not None else None
+        if policy is None:
+            return pack(*alias, 0, 0, 0, 0)
+        flags = CONSTANTS["PASSWORD_POLICY"]
+        for name, is_set in (
+            ("PASSWORD_SYMBOLS", policy.require_symbols),
+            ("PASSWORD_NUMBERS", policy.require_numbers),
+            ("PASSWORD_UPPERCASE", policy.require_uppercase_characters),
+            ("PASSWORD_LOWERCASE", policy.require_lowercase_characters),
+            ("PASSWORD_OWN_CHANGE", policy.allow_users_to_change_password),
+            ("PASSWORD_HARD_EXPIRY", policy.hard_expiry),
+        ):
+            flags |= CONSTANTS[name] if is_set else 0
+        return pack(
+            *alias,
+            flags,
+            policy.minimum_password_length,
+            policy.max_password_age or 0,
+            policy.password_reuse_prevention or 0,
+        )
 
     def _control(self, place: _Place) -> tuple[bytes, int, int]:
         """Return the levels that do not allow everything, and the sets of all statements."""

@@ -20,7 +20,7 @@ from sidecar.model.listener import CloseReason, ListenerLimit, RpcMethod, RpcSta
 from sidecar.model.policy import Comparison, Qualifier, ValueType
 
 MAGIC = b"IAMIMAGE"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ALIGNMENT = 64
 #: "No such record", in every field that holds an index.
 NONE = 0xFFFFFFFF
@@ -115,6 +115,19 @@ ACCOUNT = Record(
         ("level_count", "u32", ""),
         ("service_control", "u32", "set of the statements of all levels, for Deny"),
         ("resource_control", "u32", "set of the statements of all levels, for Deny"),
+    ),
+)
+
+#: What is known of an account beside its policies; one for each `Account`, in the same order.
+ACCOUNT_DETAILS = Record(
+    "AccountDetails",
+    (
+        ("alias", "u32", "string"),
+        ("alias_len", "u32", "0: there is none"),
+        ("flags", "u32", "PASSWORD_*"),
+        ("minimum_length", "u32", "of a password, and likewise below; all 0 without PASSWORD_POLICY"),
+        ("max_age", "u32", "days; 0: it does not expire"),
+        ("reuse_prevention", "u32", "0: all can be used again"),
     ),
 )
 
@@ -274,7 +287,16 @@ RESOURCE_POLICY = Record(
     ),
 )
 
-ROLE_TRUST = Record("RoleTrust", (("arn", "u32", "string"), ("arn_len", "u32", ""), ("set", "u32", "")))
+ROLE_TRUST = Record(
+    "RoleTrust",
+    (
+        ("arn", "u32", "string"),
+        ("arn_len", "u32", ""),
+        ("set", "u32", ""),
+        ("principal", "u32", "the role"),
+        ("max_session_duration", "u32", "seconds"),
+    ),
+)
 
 POLICY_NAME = Record("PolicyName", (("name", "u32", "string"), ("name_len", "u32", "")))
 
@@ -332,6 +354,7 @@ SECTIONS: tuple[tuple[str, Record], ...] = (
     ("POLICY_NAMES", POLICY_NAME),
     ("STATEMENT_NAMES", STATEMENT),
     ("SESSION_SETS", U32),
+    ("ACCOUNT_DETAILS", ACCOUNT_DETAILS),
 )
 
 SECTION_NUMBERS = {name: number for number, (name, _) in enumerate(SECTIONS)}
@@ -351,6 +374,13 @@ CONSTANTS: dict[str, int] = {
     "ACCOUNT_KNOWN": 1,
     "ACCOUNT_IN_ORGANIZATION": 2,
     "ACCOUNT_MANAGEMENT": 4,
+    "PASSWORD_POLICY": 1,
+    "PASSWORD_SYMBOLS": 2,
+    "PASSWORD_NUMBERS": 4,
+    "PASSWORD_UPPERCASE": 8,
+    "PASSWORD_LOWERCASE": 16,
+    "PASSWORD_OWN_CHANGE": 32,
+    "PASSWORD_HARD_EXPIRY": 64,
     "SET_ALLOWS_ALL": 1,
     "SET_ALIGNMENT": SET_ALIGNMENT,
     "RULE_DENY": 1,
@@ -428,6 +458,7 @@ BUILTIN_KEYS: tuple[tuple[str, str], ...] = (
     ("MFA_AGE", "aws:multifactorauthage"),
     ("MFA_METHOD", "sidecar:mfamethod"),
     ("MFA_USER_VERIFIED", "sidecar:mfauserverified"),
+    ("MFA_DEVICE_SERIAL", "sidecar:mfadeviceserial"),
     ("PRINCIPAL_ARN", "aws:principalarn"),
     ("PRINCIPAL_ACCOUNT", "aws:principalaccount"),
     ("PRINCIPAL_ORG_ID", "aws:principalorgid"),
@@ -442,6 +473,7 @@ BUILTIN_KEYS: tuple[tuple[str, str], ...] = (
     ("RESOURCE_ACCOUNT", "aws:resourceaccount"),
     ("RESOURCE_ORG_ID", "aws:resourceorgid"),
     ("RESOURCE_ORG_PATHS", "aws:resourceorgpaths"),
+    ("SOURCE_IDENTITY", "aws:sourceidentity"),
 )
 
 _MASK = 0xFFFFFFFFFFFFFFFF

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict, final
 
 from sidecar.model.decision import Answer
+from sidecar.model.directory import AccountFacts, RoleFacts, UserFacts
 from sidecar.model.request import AuthorizationRequest
 
 class ImageStatistics(TypedDict):
@@ -22,6 +23,9 @@ class Image:
     def from_bytes(data: bytes | bytearray | memoryview) -> Image: ...
     @staticmethod
     def from_fd(fd: int, size: int) -> Image: ...
+    def find_user(self, arn: str) -> UserFacts | None: ...
+    def find_role(self, arn: str) -> RoleFacts | None: ...
+    def find_account(self, id_or_alias: str) -> AccountFacts | None: ...
 
 class HistogramCounts(TypedDict):
     sum: int

@@ -12,32 +12,30 @@ from secrets import token_bytes, token_urlsafe
 
 from sqlalchemy import Connection
 
-from sidecar.mfa import totp
 from sidecar.mfa.credential import Assertion
 from sidecar.mfa.recovery import SALT_BYTES, hash_recovery_code
 from sidecar.mfa.response import read_assertion_response
 from sidecar.mfa.webauthn import verify_assertion
+from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import (
-    CodeMismatchError,
     CredentialNotAllowedError,
     LimitExceededError,
-    MfaError,
     RecoveryCodeMismatchError,
     RequestError,
     SignCountRegressedError,
     UserNotVerifiedError,
 )
 from sidecar.services.callers import Caller, parse_user
+from sidecar.services.codes import TotpCodes
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
-from sidecar.services.refusals import ChallengeClosedError, DeviceSuspectError, StepSpentError
+from sidecar.services.refusals import ChallengeClosedError, DeviceSuspectError
 from sidecar.services.relying_party import RelyingParty
-from sidecar.services.seeds import SeedSealer
 from sidecar.services.store import challenges as rows
 from sidecar.services.store import devices as device_rows
 from sidecar.services.store import recovery as recovery_rows
-from sidecar.services.store.challenges import Challenge, ChallengeState
-from sidecar.services.store.devices import KeyDevice, TotpDevice
+from sidecar.services.store.challenges import Challenge
+from sidecar.services.store.devices import KeyDevice
 from sidecar.services.store.engine import Store
 from sidecar.services.throttles import Throttles
 
@@ -125,7 +123,7 @@ class ChallengeService:
         self,
         *,
         store: Store,
-        sealer: SeedSealer,
+        codes: TotpCodes,
         throttles: Throttles,
         journal: MfaJournal,
         relying_party: RelyingParty,
@@ -140,7 +138,7 @@ class ChallengeService:
             new_id: Gives URL-safe text of as many random bytes.
         """
         self._store = store
-        self._sealer = sealer
+        self._codes = codes
         self._throttles = throttles
         self._journal = journal
         self._party = relying_party
@@ -202,11 +200,11 @@ class ChallengeService:
         self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn)
         return OpenedChallenge(challenge, self._options_json(challenge, keys))
 
-    def with_options(self, challenge: Challenge) -> OpenedChallenge:
-        """Return a challenge with what a browser needs to answer it, by the keys that the user has now."""
+    def options_json(self, challenge: Challenge) -> str:
+        """Return WebAuthn request options by the keys that the user has now; empty where there are none."""
         with self._store.read() as connection:
             keys = device_rows.list_keys(connection, challenge.user_arn)
-        return OpenedChallenge(challenge, self._options_json(challenge, keys))
+        return self._options_json(challenge, keys)
 
     def find(self, challenge_id: str) -> Challenge | None:
         """Return a challenge as it stands."""
@@ -273,46 +271,12 @@ class ChallengeService:
     def _prove_totp(self, challenge: Challenge, code: str) -> Proof:
         if challenge.require_user_verification:
             raise UserNotVerifiedError("a code does not say who typed it")
-        now_ms = self._now_ms()
-        with self._store.read() as connection:
-            found = device_rows.list_totp(connection, challenge.user_arn)
-        device, step = self._find_step(found, code, now_ms)
-        now = now_ms / 1000
-        drift_steps = totp.follow_drift(step=step, now=now, drift_steps=device.drift_steps)
-        serial_number = device.device.serial_number
+        match = self._codes.match(challenge.user_arn, code, now_ms=self._now_ms())
+        serial_number, now_ms = match.serial_number, match.now_ms
         with self._store.write() as connection:
-            is_spent = device_rows.spend_step(
-                connection, serial_number, step=step, drift_steps=drift_steps, now_ms=now_ms
-            )
-            if not is_spent:
-                raise StepSpentError("the code was spent a moment ago, or the device is gone")
+            self._codes.spend(connection, match)
             self._close(connection, challenge, "totp", serial_number, user_verified=False, now_ms=now_ms)
         return _proof(challenge, "totp", serial_number, user_verified=False, now_ms=now_ms)
-
-    def _find_step(self, found: list[TotpDevice], code: str, now_ms: int) -> tuple[TotpDevice, int]:
-        """Return the device whose code that is; every device is looked at, whichever it is."""
-        error: MfaError = CodeMismatchError("no device yields the code")
-        steps: list[tuple[TotpDevice, int]] = []
-        for device in found:
-            seed = self._sealer.open(
-                device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
-            )
-            try:
-                step = totp.verify_code(
-                    secret=seed,
-                    code=code,
-                    now=now_ms / 1000,
-                    last_used_step=device.last_used_step,
-                    drift_steps=device.drift_steps,
-                )
-                steps.append((device, step))
-            except CodeMismatchError:
-                continue
-            except MfaError as other:
-                error = other
-        if not steps:
-            raise error
-        return steps[0]
 
     def _prove_key(self, caller: Caller, challenge: Challenge, response_json: str) -> Proof:
         credential_id = read_assertion_response(response_json).credential_id

@@ -11,14 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import NotFoundError, PermissionDeniedError, PreconditionError, RequestError
 from sidecar.model.request import MAX_ACTION, MAX_RESOURCE
 from sidecar.services.bells import Bell, Bells
 from sidecar.services.callers import Caller
-from sidecar.services.challenges import Answer, ChallengeService, OpenedChallenge, Proof
-from sidecar.services.store.challenges import Challenge, ChallengeState
+
+if TYPE_CHECKING:
+    # A sidecar that keeps no devices needs neither a database nor cryptography in its memory.
+    from sidecar.services.challenges import Answer, ChallengeService, Proof
+    from sidecar.services.store.challenges import Challenge
 
 #: Seconds between two looks at a challenge that is watched: other sidecars may close it.
 LOOK_SECONDS = 1.0
@@ -147,7 +151,7 @@ class StepUpService:
             resource=resource,
             require_user_verification=require_user_verification,
         )
-        return self._asked(opener, opened)
+        return self._asked(opener, opened.challenge, opened.options_json)
 
     def describe(self, caller: Caller, challenge_id: str) -> AskedChallenge:
         """
@@ -160,9 +164,8 @@ class StepUpService:
         challenge = challenges.find(challenge_id)
         if challenge is None or not _may_see(caller, challenge):
             raise NotFoundError("there is no such challenge", help="it may have ended more than an hour ago")
-        if challenge.state is ChallengeState.OPEN:
-            return self._asked(caller, challenges.with_options(challenge))
-        return self._asked(caller, OpenedChallenge(challenge, ""))
+        is_open = challenge.state is ChallengeState.OPEN
+        return self._asked(caller, challenge, challenges.options_json(challenge) if is_open else "")
 
     def answer(self, caller: Caller, challenge_id: str, answer: Answer) -> ProvedSession | None:
         """
@@ -255,8 +258,7 @@ class StepUpService:
             )
         return opener
 
-    def _asked(self, caller: Caller, opened: OpenedChallenge) -> AskedChallenge:
-        challenge = opened.challenge
+    def _asked(self, caller: Caller, challenge: Challenge, options_json: str) -> AskedChallenge:
         return AskedChallenge(
             challenge_id=challenge.challenge_id,
             user_arn=challenge.user_arn,
@@ -268,7 +270,7 @@ class StepUpService:
             user_code=challenge.user_code,
             expires_at_ms=challenge.expires_at_ms,
             require_user_verification=challenge.require_user_verification,
-            options_json=opened.options_json,
+            options_json=options_json,
             prompt_url=self._prompt_url(challenge.challenge_id),
             is_own=caller.session == challenge.session,
         )

@@ -9,16 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from secrets import token_hex
 from typing import Any, NoReturn
 
 import grpc
 from google.rpc import status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from grpc_status import rpc_status
 
-from sidecar.model.errors import InternalError, SettingsError, SidecarError
+from sidecar.model.errors import SettingsError, SidecarError
 from sidecar.model.request import MAX_BATCH_BYTES
 from sidecar.services.log import Log, NullLog
 from sidecar.services.metrics import NullMetrics, RpcMetrics
@@ -32,8 +30,10 @@ from sidecar.transports.addresses import (
 )
 from sidecar.transports.calls import coming_from
 from sidecar.transports.certificates import TlsFiles, server_credentials
+from sidecar.transports.faults import abort, is_ours, told
 from sidecar.transports.grpc_services import Method, fault_answer
-from sidecar.transports.status import internal_status, status_code, status_of
+from sidecar.transports.grpc_streams import StreamMethod, Streams
+from sidecar.transports.status import status_code, status_of
 
 #: Calls that are worked on at the same time; further ones wait for one of these threads.
 WORKERS = 16
@@ -99,6 +99,7 @@ class GrpcListener:
         *,
         addresses: Sequence[Address],
         methods: Mapping[str, Mapping[str, Method]],
+        streams: Mapping[str, Mapping[str, StreamMethod]] | None = None,
         verify_authorization: Callable[[str | bytes | None], None] | None = None,
         tls: TlsFiles | None = None,
         with_reflection: bool = False,
@@ -109,6 +110,7 @@ class GrpcListener:
         Args:
             addresses: Where to listen.
             methods: What to serve, by service and method.
+            streams: Methods of the same services that answer with a stream.
             verify_authorization: Raises unless the value of the ``authorization`` header will do;
                 None serves everybody who can connect.
             tls: For the TCP addresses.
@@ -123,6 +125,7 @@ class GrpcListener:
         self._log: Log = log or NullLog()
         self._health = HealthService(methods)
         self._calls = _Calls()
+        self._streams = Streams(metrics=self._metrics, log=self._log)
         interceptors: list[grpc.ServerInterceptor] = []
         if verify_authorization is not None:
             interceptors.append(_Guard(verify_authorization, self._metrics))
@@ -132,6 +135,8 @@ class GrpcListener:
         )
         for service, functions in methods.items():
             handlers = {name: self._handler(service, name, function) for name, function in functions.items()}
+            for name, stream in (streams or {}).get(service, {}).items():
+                handlers[name] = self._streams.handler(service, name, stream)
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if with_reflection:
@@ -158,10 +163,12 @@ class GrpcListener:
         """Take no more calls, and let those under way end within *grace* seconds."""
         self._health.enter_graceful_shutdown()
         has_ended = self._server.stop(grace)
+        self._streams.end()
         self._calls.wait_for_end(has_ended, grace)
         # What is left are streams that nobody means to end, such as those that watch our health.
         self._server.stop(0).wait(1)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._streams.close()
         for address in self._bound:
             # Only our own: an address that was not free belongs to somebody else.
             if isinstance(address, UnixAddress):
@@ -195,24 +202,15 @@ class GrpcListener:
             try:
                 response = function(request)
             except Exception as error:
-                if isinstance(error, SidecarError) and not isinstance(error, InternalError):
-                    status, code = status_of(error), status_code(error)
-                else:
-                    error_id = token_hex(8)
-                    cause = error.cause if isinstance(error, InternalError) else error
-                    log.error("rpc_failed", method=method, error_id=error_id, cause=repr(cause), exc_info=True)
-                    fault = fault_answer(name, request)
-                    if fault is not None:
-                        denials, count = fault
-                        metrics.record_fault_denials(count)
-                        metrics.record_rpc(method, "OK")
-                        return denials
-                    status, code = internal_status(error_id), grpc.StatusCode.INTERNAL
-            else:
-                metrics.record_rpc(method, "OK")
-                return response
-            metrics.record_rpc(method, code.name)
-            _abort(context, status)
+                code, status = told(error, method=method, log=log)
+                fault = fault_answer(name, request) if is_ours(error) else None
+                if fault is None:
+                    metrics.record_rpc(method, code.name)
+                    abort(context, status)
+                response, count = fault
+                metrics.record_fault_denials(count)
+            metrics.record_rpc(method, "OK")
+            return response
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -290,14 +288,8 @@ def _refusal(
     """Return a handler of the same shape as *handler* that does nothing but refuse."""
 
     def refuse(_request: Any, context: grpc.ServicerContext) -> NoReturn:
-        _abort(context, status)
+        abort(context, status)
 
     if handler is not None and handler.request_streaming:
         return grpc.stream_stream_rpc_method_handler(refuse)
     return grpc.unary_unary_rpc_method_handler(refuse)
-
-
-def _abort(context: grpc.ServicerContext, status: status_pb2.Status) -> NoReturn:
-    """End the call with *status*; its details travel in the trailer."""
-    context.abort_with_status(rpc_status.to_status(status))
-    raise AssertionError("unreachable: the line above raises")

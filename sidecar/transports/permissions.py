@@ -60,6 +60,10 @@ PERMISSIONS: dict[str, dict[str, Permission]] = {
         "GenerateRecoveryCodes": Permission("sidecar:GenerateRecoveryCodes", On.USER),
         "ListDevices": Permission("iam:ListMFADevices", On.USER),
         "DeactivateDevice": Permission("iam:DeactivateMFADevice", On.OWNER),
+        "BeginChallenge": Permission("", On.OWN_SESSION),
+        "AnswerChallenge": Permission("", On.OWN_SESSION),
+        "WatchChallenge": Permission("", On.OWN_SESSION),
+        "CollectProof": Permission("", On.OWN_SESSION),
     },
 }
 
@@ -72,7 +76,7 @@ def require(caller: Caller, service: str, method: str, resource: str) -> None:
         PermissionDeniedError: It may not.
     """
     permission = PERMISSIONS[service][method]
-    if caller.is_administrator:
+    if caller.is_administrator or not permission.action:
         return
     raise PermissionDeniedError(
         f"`{caller.name}` is not authorized to perform {permission.action} on `{resource}`",
@@ -85,5 +89,6 @@ def permissions_page() -> str:
     rows = ["| call | action | on |", "| --- | --- | --- |"]
     for service, methods in PERMISSIONS.items():
         for method, permission in methods.items():
-            rows.append(f"| `{service.rpartition('.')[2]}/{method}` | `{permission.action}` | {permission.on} |")
+            action = f"`{permission.action}`" if permission.action else "none"
+            rows.append(f"| `{service.rpartition('.')[2]}/{method}` | {action} | {permission.on} |")
     return "\n".join(rows) + "\n"

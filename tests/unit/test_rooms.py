@@ -39,7 +39,9 @@ CARRIERS = {"http2"}
 MAY = {
     "layout": set[str](),
     "text": set[str](),
-    "image": {"python", "allocation", "system"},
+    "image": set[str](),
+    "sound": set[str](),
+    "load": {"python", "allocation", "system"},
     "glob": set[str](),
     "value": set[str](),
     "request": set[str](),

@@ -6,22 +6,13 @@ Challenges: one person is asked to prove a device, for one session.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from sidecar.model.challenge import ChallengeState
 from sidecar.services.store.schema import challenges
-
-
-class ChallengeState(StrEnum):
-    """How a challenge stands."""
-
-    OPEN = "open"
-    PROVED = "proved"
-    REFUSED = "refused"
-    EXPIRED = "expired"
 
 
 class Challenge(NamedTuple):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 
+from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import MfaError, NotFoundError, PermissionDeniedError, RequestError, ThrottledError
 from sidecar.services.challenges import Answer, AssertionAnswer, RecoveryAnswer, TotpAnswer
 from sidecar.services.step_up import AskedChallenge
-from sidecar.services.store.challenges import ChallengeState
 from sidecar.transports.prompt import failures
 from sidecar.transports.prompt.address import ReturnAddresses, host_of, is_own_page, with_value
 from sidecar.transports.prompt.door import View
@@ -118,7 +118,8 @@ class ChallengePages:
         where = visit.form.get("then", "")
         if not is_own_page(where):
             return failures.forged_return("")
-        asked = services.step_up.begin(visit.signed_in, session_token=visit.token)
+        takes_pin = bool(visit.form.get("takes_pin"))
+        asked = services.step_up.begin(visit.signed_in, require_user_verification=takes_pin)
         return go(_page_of(asked, where))
 
     def _done(self, asked: AskedChallenge, where: str, *, token: str | None) -> Reply:

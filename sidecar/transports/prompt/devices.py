@@ -13,6 +13,8 @@ from sidecar.model.errors import (
     MfaError,
     NotFoundError,
     RequestError,
+    SidecarError,
+    StepUpRequiredError,
     ThrottledError,
 )
 from sidecar.services.store.devices import Device
@@ -56,8 +58,8 @@ def begin_key(visit: Visit, services: PromptServices) -> Reply:
     try:
         _require(visit, services, "BeginKeyRegistration")
         ceremony = services.mfa.ceremonies.begin(visit.signed_in, visit.person.arn, name)
-    except FreshProofRequiredError:
-        return _prove_first("/devices/add-key")
+    except _NEEDS_PROOF as error:
+        return _prove_first(error, "/devices/add-key")
     except RequestError:
         return show("add_key.html", name=visit.form.get("name", ""), problem=_BAD_NAME, status=400)
     return show("touch_new_key.html", ceremony=ceremony, name=name)
@@ -70,8 +72,8 @@ def finish_key(visit: Visit, services: PromptServices) -> Reply:
         services.mfa.ceremonies.finish(
             visit.signed_in, visit.form.get("ceremony_id", ""), visit.form.get("response_json", "")
         )
-    except FreshProofRequiredError:
-        return _prove_first("/devices/add-key")
+    except _NEEDS_PROOF as error:
+        return _prove_first(error, "/devices/add-key")
     except (MfaError, RequestError):
         return show("add_key.html", name="", problem=_KEY_REFUSED, status=403)
     return go("/devices?done=key-added")
@@ -88,8 +90,8 @@ def begin_app(visit: Visit, services: PromptServices) -> Reply:
     try:
         _require(visit, services, "BeginTotpEnrollment")
         enrolment = services.mfa.devices.begin_totp(visit.signed_in, visit.person.arn, name)
-    except FreshProofRequiredError:
-        return _prove_first("/devices/add-app")
+    except _NEEDS_PROOF as error:
+        return _prove_first(error, "/devices/add-app")
     except RequestError:
         return show("add_app.html", name=visit.form.get("name", ""), problem=_BAD_NAME, status=400)
     except AlreadyExistsError:
@@ -116,8 +118,8 @@ def confirm_app(visit: Visit, services: PromptServices) -> Reply:
             return failures.of(MfaError("that enrolment is somebody else's"))
         _require(visit, services, "ConfirmTotpEnrollment")
         services.mfa.devices.confirm_totp(visit.signed_in, serial_number, *codes)
-    except FreshProofRequiredError:
-        return _prove_first("/devices/add-app")
+    except _NEEDS_PROOF as error:
+        return _prove_first(error, "/devices/add-app")
     except ThrottledError as error:
         return _again(serial_number, failures.sentence(error.message), status=429)
     except (MfaError, RequestError):
@@ -143,8 +145,8 @@ def remove(visit: Visit, services: PromptServices) -> Reply:
     try:
         _require(visit, services, "DeactivateDevice")
         services.mfa.devices.deactivate(visit.signed_in, serial_number)
-    except FreshProofRequiredError:
-        return _prove_first(with_value("/devices/remove", "serial", serial_number))
+    except _NEEDS_PROOF as error:
+        return _prove_first(error, with_value("/devices/remove", "serial", serial_number))
     return go("/devices?done=removed")
 
 
@@ -159,11 +161,13 @@ def make_recovery_codes(visit: Visit, services: PromptServices) -> Reply:
     try:
         _require(visit, services, "GenerateRecoveryCodes")
         codes = services.mfa.recovery.generate(visit.signed_in, visit.person.arn)
-    except FreshProofRequiredError:
-        return _prove_first("/recovery-codes")
+    except _NEEDS_PROOF as error:
+        return _prove_first(error, "/recovery-codes")
     return show("recovery_codes.html", codes=codes)
 
 
+#: What a proof turns: a change of devices wants a fresh one, and policies may want one for any call.
+_NEEDS_PROOF = (FreshProofRequiredError, StepUpRequiredError)
 _BAD_NAME = "Give it a name of 1 to 64 letters, digits and any of _ + = , . @ -"
 _KEY_REFUSED = "The key was not added: its answer was not accepted, or took longer than five minutes. Begin again."
 _CODES_REFUSED = "These codes were not accepted. Wait until the app shows a new code, type it, then the one after it."
@@ -183,18 +187,19 @@ def _lead_through_proof(visit: Visit, services: PromptServices, method: str) -> 
     try:
         _require(visit, services, method)
         services.mfa.fresh_proof.require(visit.signed_in, visit.person.arn)
-    except FreshProofRequiredError:
-        return _prove_first(visit.path)
+    except _NEEDS_PROOF as error:
+        return _prove_first(error, visit.path)
     return None
 
 
-def _prove_first(where: str) -> Reply:
+def _prove_first(error: SidecarError, where: str) -> Reply:
     """
-    Return the page that leads through a proof to *where*.
+    Return the page that leads through the proof that *error* asks for to *where*.
 
     The challenge is opened by its button: a link from elsewhere must not be able to ask anybody for proofs.
     """
-    return show("prove_first.html", where=where)
+    takes_pin = isinstance(error, StepUpRequiredError) and error.requirement.user_verification
+    return show("prove_first.html", where=where, takes_pin=takes_pin)
 
 
 def _own_device(visit: Visit, services: PromptServices, serial_number: str) -> Device | None:

@@ -5,7 +5,14 @@ Signing in and out.
 
 from __future__ import annotations
 
-from sidecar.model.errors import AuthenticationError, RequestError, SourceUnavailableError, ThrottledError
+from sidecar.model.errors import (
+    AuthenticationError,
+    LimitExceededError,
+    PreconditionError,
+    RequestError,
+    SourceUnavailableError,
+    ThrottledError,
+)
 from sidecar.transports.prompt import failures
 from sidecar.transports.prompt.address import is_own_page
 from sidecar.transports.prompt.replies import Reply, go, show
@@ -39,11 +46,15 @@ def sign_in(visit: Visit, services: PromptServices) -> Reply:
         return _form(where, problem=_WRONG, status=403)
     try:
         issued = services.sessions.sign_in(account=account, user_name=name, password=password, peer=visit.peer)
-    except ThrottledError as error:
+    except (LimitExceededError, ThrottledError) as error:
         return _form(where, account=account, name=name, problem=failures.sentence(error.message), status=429)
     except (AuthenticationError, RequestError):
         # Whether it was the account, the name or the password is not told.
         return _form(where, account=account, name=name, problem=_WRONG, status=403)
+    except PreconditionError as error:
+        # The password was the right one, so that this may be told.
+        text = " ".join(failures.sentence(part) for part in (error.message, error.help) if part)
+        return _form(where, account=account, name=name, problem=text, status=403)
     return go(where or "/devices", token=issued.session_token)
 
 

@@ -111,7 +111,7 @@ def test_header_when_a_field_is_changed_then_the_image_is_refused_or_still_decid
     [
         ("magic", 0, "does not begin like an image"),
         ("format_version", 0, "another format version"),
-        ("format_version", 2, "another format version"),
+        ("format_version", 1, "another format version"),
         ("section_count", 1, "another format version"),
         ("total_size", 5, "its length"),
         ("checksum", 0, "its checksum does not match"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import (
     LimitExceededError,
     MfaError,
@@ -24,7 +25,6 @@ from sidecar.services.callers import Caller
 from sidecar.services.challenges import CHALLENGE_MS, MAX_PROMPTS, AssertionAnswer, OpenedChallenge, Proof, TotpAnswer
 from sidecar.services.mfa_journal import Change
 from sidecar.services.step_up import AskedChallenge, ProvedSession, StepUpService, parse_bound_call
-from sidecar.services.store.challenges import ChallengeState
 from tests.authenticators import Ctap2Key
 from tests.unit.services.mfa_kit import ADA, ADMINISTRATOR, BOB, Kit
 

@@ -11,8 +11,14 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from sidecar.model.decision import MfaMethod
-from sidecar.model.errors import AuthenticationError, PermissionDeniedError, SessionInvalidError, SourceUnavailableError
+from sidecar.model.decision import MfaMethod, MfaRequirement
+from sidecar.model.errors import (
+    AuthenticationError,
+    PermissionDeniedError,
+    SessionInvalidError,
+    SourceUnavailableError,
+    StepUpRequiredError,
+)
 from sidecar.model.session import BoundProof, MfaProof, SessionClaims, SessionKind
 from sidecar.services.callers import Caller
 from sidecar.services.challenges import Proof
@@ -100,8 +106,12 @@ class Gatekeeper:
     """Lets everything pass but what a test names."""
 
     denied: set[str] = field(default_factory=set)
+    wanting_pin: set[str] = field(default_factory=set)
 
     def require(self, caller: Caller, service: str, method: str, resource: str) -> None:
+        if method in self.wanting_pin and (caller.claims is None or caller.claims.mfa is None):
+            requirement = MfaRequirement(max_age_seconds=300, methods=(MfaMethod.WEBAUTHN,), user_verification=True)
+            raise StepUpRequiredError("a proof is missing", requirement=requirement)
         if method in self.denied:
             raise PermissionDeniedError(f"`{caller.name}` is not authorized to perform it on `{resource}`")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from sidecar.model.challenge import ChallengeState
 from sidecar.services.callers import Caller
 from sidecar.services.challenges import CHALLENGE_MS, TotpAnswer
 from sidecar.services.step_up import AskedChallenge
-from sidecar.services.store.challenges import ChallengeState
 from tests.authenticators import Ctap2Key, U2fKey
 from tests.unit.services.mfa_kit import ADMINISTRATOR, BOB, Phone, plugged_client
 from tests.unit.transports.prompt.prompt_kit import PromptKit

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A person's own devices."""
 
+import json
 import re
 
 import pytest
@@ -283,3 +284,16 @@ def test_device_when_there_are_as_many_as_there_may_be_then_a_screen_says_so(pro
 
     assert ada.submit("/devices/add-key", name="one-more").status_code == 409
     assert "The user has 8 devices" in ada.text
+
+
+def test_change_when_policies_want_a_proof_with_a_pin_then_the_page_leads_through_one(
+    prompt: PromptKit, ada: Visitor
+) -> None:
+    prompt.mfa.enrol_key(Ctap2Key(pin="1234"), pin="1234")
+    prompt.gatekeeper.wanting_pin.add("ListDevices")
+
+    ada.open("/devices")
+    assert ada.page.heading == "First prove that it is you"
+    ada.submit("/prove")
+
+    assert json.loads(ada.options)["userVerification"] == "required"

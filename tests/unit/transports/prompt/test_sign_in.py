@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sidecar.model.errors import SessionUnverifiableError, ThrottledError
+from sidecar.model.errors import PreconditionError, SessionUnverifiableError, ThrottledError
 from sidecar.services.callers import Caller
 from tests.unit.transports.prompt.prompt_kit import PASSWORD, PromptKit, Ticket
 from tests.unit.transports.prompt.visitor import Visitor
@@ -74,6 +74,18 @@ def test_sign_in_when_there_were_too_many_failures_then_the_form_says_how_long_t
 
     assert stranger.sign_in().status_code == 429
     assert "Too many proofs have failed; try again in 30 seconds." in stranger.text
+
+
+def test_sign_in_when_the_password_has_expired_then_the_form_says_so(
+    prompt: PromptKit, stranger: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: str) -> Ticket:
+        raise PreconditionError("the password has expired", help="have an administrator set a new one")
+
+    monkeypatch.setattr(prompt.desk, "sign_in", refuse)
+
+    assert stranger.sign_in().status_code == 403
+    assert "The password has expired. Have an administrator set a new one." in stranger.text
 
 
 @pytest.mark.parametrize(
