@@ -53,8 +53,8 @@ def build_prompt(
     def read(path: str, view: View, *, is_open: bool = False) -> Route:
         return Route(path, door.page(view, is_open=is_open), methods=["GET"])
 
-    def post(path: str, view: View, *, is_open: bool = False) -> Route:
-        return Route(path, door.page(view, is_open=is_open), methods=["POST"])
+    def post(path: str, view: View, *, is_open: bool = False, again: str = "") -> Route:
+        return Route(path, door.page(view, is_open=is_open, again=again), methods=["POST"])
 
     application = Starlette(
         routes=[
@@ -70,12 +70,12 @@ def build_prompt(
             read("/devices", devices.devices_page),
             read("/devices/add-key", devices.add_key_page),
             post("/devices/add-key", devices.begin_key),
-            post("/devices/add-key/finish", devices.finish_key),
+            post("/devices/add-key/finish", devices.finish_key, again="/devices/add-key"),
             read("/devices/add-app", devices.add_app_page),
             post("/devices/add-app", devices.begin_app),
-            post("/devices/add-app/confirm", devices.confirm_app),
+            post("/devices/add-app/confirm", devices.confirm_app, again="/devices/add-app"),
             read("/devices/remove", devices.remove_page),
-            post("/devices/remove", devices.remove),
+            post("/devices/remove", devices.remove, again="/devices"),
             read("/recovery-codes", devices.recovery_page),
             post("/recovery-codes", devices.make_recovery_codes),
             *(_serve(file) for file in pages.files.values()),

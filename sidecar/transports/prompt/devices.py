@@ -9,18 +9,14 @@ import base64
 
 from sidecar.model.errors import (
     AlreadyExistsError,
-    FreshProofRequiredError,
     MfaError,
     NotFoundError,
     RequestError,
-    SidecarError,
-    StepUpRequiredError,
     ThrottledError,
 )
 from sidecar.services.store.devices import Device
 from sidecar.transports.mfa_service import MFA_SERVICE
 from sidecar.transports.prompt import failures
-from sidecar.transports.prompt.address import with_value
 from sidecar.transports.prompt.replies import Reply, go, show
 from sidecar.transports.prompt.services import PromptServices
 from sidecar.transports.prompt.visits import Visit
@@ -49,7 +45,8 @@ def devices_page(visit: Visit, services: PromptServices) -> Reply:
 
 def add_key_page(visit: Visit, services: PromptServices) -> Reply:
     """Ask what the key is to be called."""
-    return _lead_through_proof(visit, services, "BeginKeyRegistration") or show("add_key.html", name="", problem="")
+    _require_proof(visit, services, "BeginKeyRegistration")
+    return show("add_key.html", name="", problem="")
 
 
 def begin_key(visit: Visit, services: PromptServices) -> Reply:
@@ -58,8 +55,6 @@ def begin_key(visit: Visit, services: PromptServices) -> Reply:
     try:
         _require(visit, services, "BeginKeyRegistration")
         ceremony = services.mfa.ceremonies.begin(visit.signed_in, visit.person.arn, name)
-    except _NEEDS_PROOF as error:
-        return _prove_first(error, "/devices/add-key")
     except RequestError:
         return show("add_key.html", name=visit.form.get("name", ""), problem=_BAD_NAME, status=400)
     return show("touch_new_key.html", ceremony=ceremony, name=name)
@@ -72,8 +67,6 @@ def finish_key(visit: Visit, services: PromptServices) -> Reply:
         services.mfa.ceremonies.finish(
             visit.signed_in, visit.form.get("ceremony_id", ""), visit.form.get("response_json", "")
         )
-    except _NEEDS_PROOF as error:
-        return _prove_first(error, "/devices/add-key")
     except (MfaError, RequestError):
         return show("add_key.html", name="", problem=_KEY_REFUSED, status=403)
     return go("/devices?done=key-added")
@@ -81,7 +74,8 @@ def finish_key(visit: Visit, services: PromptServices) -> Reply:
 
 def add_app_page(visit: Visit, services: PromptServices) -> Reply:
     """Ask what the authenticator app is to be called."""
-    return _lead_through_proof(visit, services, "BeginTotpEnrollment") or show("add_app.html", name="", problem="")
+    _require_proof(visit, services, "BeginTotpEnrollment")
+    return show("add_app.html", name="", problem="")
 
 
 def begin_app(visit: Visit, services: PromptServices) -> Reply:
@@ -90,8 +84,6 @@ def begin_app(visit: Visit, services: PromptServices) -> Reply:
     try:
         _require(visit, services, "BeginTotpEnrollment")
         enrolment = services.mfa.devices.begin_totp(visit.signed_in, visit.person.arn, name)
-    except _NEEDS_PROOF as error:
-        return _prove_first(error, "/devices/add-app")
     except RequestError:
         return show("add_app.html", name=visit.form.get("name", ""), problem=_BAD_NAME, status=400)
     except AlreadyExistsError:
@@ -118,8 +110,6 @@ def confirm_app(visit: Visit, services: PromptServices) -> Reply:
             return failures.of(MfaError("that enrolment is somebody else's"))
         _require(visit, services, "ConfirmTotpEnrollment")
         services.mfa.devices.confirm_totp(visit.signed_in, serial_number, *codes)
-    except _NEEDS_PROOF as error:
-        return _prove_first(error, "/devices/add-app")
     except ThrottledError as error:
         return _again(serial_number, failures.sentence(error.message), status=429)
     except (MfaError, RequestError):
@@ -132,9 +122,9 @@ def remove_page(visit: Visit, services: PromptServices) -> Reply:
     device = _own_device(visit, services, visit.query.get("serial", ""))
     if device is None:
         return failures.of(_gone())
-    leading = _lead_through_proof(visit, services, "DeactivateDevice")
+    _require_proof(visit, services, "DeactivateDevice")
     is_last = len(_list(visit, services)) == 1
-    return leading or show("remove.html", device=device, kind=_KINDS[device.kind], is_last=is_last)
+    return show("remove.html", device=device, kind=_KINDS[device.kind], is_last=is_last)
 
 
 def remove(visit: Visit, services: PromptServices) -> Reply:
@@ -142,32 +132,24 @@ def remove(visit: Visit, services: PromptServices) -> Reply:
     serial_number = visit.form.get("serial", "")
     if _own_device(visit, services, serial_number) is None:
         return failures.of(_gone())
-    try:
-        _require(visit, services, "DeactivateDevice")
-        services.mfa.devices.deactivate(visit.signed_in, serial_number)
-    except _NEEDS_PROOF as error:
-        return _prove_first(error, with_value("/devices/remove", "serial", serial_number))
+    _require(visit, services, "DeactivateDevice")
+    services.mfa.devices.deactivate(visit.signed_in, serial_number)
     return go("/devices?done=removed")
 
 
 def recovery_page(visit: Visit, services: PromptServices) -> Reply:
     """Say what recovery codes are."""
-    leading = _lead_through_proof(visit, services, "GenerateRecoveryCodes")
-    return leading or show("recovery.html", has_devices=bool(_list(visit, services)))
+    _require_proof(visit, services, "GenerateRecoveryCodes")
+    return show("recovery.html", has_devices=bool(_list(visit, services)))
 
 
 def make_recovery_codes(visit: Visit, services: PromptServices) -> Reply:
     """Make new ones, and show them this once."""
-    try:
-        _require(visit, services, "GenerateRecoveryCodes")
-        codes = services.mfa.recovery.generate(visit.signed_in, visit.person.arn)
-    except _NEEDS_PROOF as error:
-        return _prove_first(error, "/recovery-codes")
+    _require(visit, services, "GenerateRecoveryCodes")
+    codes = services.mfa.recovery.generate(visit.signed_in, visit.person.arn)
     return show("recovery_codes.html", codes=codes)
 
 
-#: What a proof turns: a change of devices wants a fresh one, and policies may want one for any call.
-_NEEDS_PROOF = (FreshProofRequiredError, StepUpRequiredError)
 _BAD_NAME = "Give it a name of 1 to 64 letters, digits and any of _ + = , . @ -"
 _KEY_REFUSED = "The key was not added: its answer was not accepted, or took longer than five minutes. Begin again."
 _CODES_REFUSED = "These codes were not accepted. Wait until the app shows a new code, type it, then the one after it."
@@ -182,24 +164,10 @@ def _require(visit: Visit, services: PromptServices, method: str) -> None:
     services.permissions.require(visit.signed_in, MFA_SERVICE, method, visit.person.arn)
 
 
-def _lead_through_proof(visit: Visit, services: PromptServices, method: str) -> Reply | None:
-    """Return the page that asks for a proof first, if what *method* does takes one."""
-    try:
-        _require(visit, services, method)
-        services.mfa.fresh_proof.require(visit.signed_in, visit.person.arn)
-    except _NEEDS_PROOF as error:
-        return _prove_first(error, visit.path)
-    return None
-
-
-def _prove_first(error: SidecarError, where: str) -> Reply:
-    """
-    Return the page that leads through the proof that *error* asks for to *where*.
-
-    The challenge is opened by its button: a link from elsewhere must not be able to ask anybody for proofs.
-    """
-    takes_pin = isinstance(error, StepUpRequiredError) and error.requirement.user_verification
-    return show("prove_first.html", where=where, takes_pin=takes_pin)
+def _require_proof(visit: Visit, services: PromptServices, method: str) -> None:
+    """See that what *method* does could be done now: else the proof comes before the form and not after it."""
+    _require(visit, services, method)
+    services.mfa.fresh_proof.require(visit.signed_in, visit.person.arn)
 
 
 def _own_device(visit: Visit, services: PromptServices, serial_number: str) -> Device | None:

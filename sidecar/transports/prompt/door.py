@@ -12,12 +12,19 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from secrets import token_hex
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from sidecar.model.errors import AuthenticationError, InternalError, SessionUnverifiableError, SidecarError
+from sidecar.model.errors import (
+    AuthenticationError,
+    FreshProofRequiredError,
+    InternalError,
+    SessionUnverifiableError,
+    SidecarError,
+    StepUpRequiredError,
+)
 from sidecar.services.log import Log
 from sidecar.transports.prompt import failures
 from sidecar.transports.prompt.address import PublicAddress, with_value
@@ -42,6 +49,14 @@ _SESSION, _FORM = "session", "form"
 
 View = Callable[[Visit, PromptServices], Reply]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class _Page(NamedTuple):
+    """What is shown at an address."""
+
+    view: View
+    is_open: bool
+    again: str
 
 
 class Renderer(Protocol):
@@ -78,13 +93,15 @@ class Door:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="prompt")
         self._session_cookie, self._form_cookie = address.cookie_name(_SESSION), address.cookie_name(_FORM)
 
-    def page(self, view: View, *, is_open: bool = False) -> Endpoint:
+    def page(self, view: View, *, is_open: bool = False, again: str = "") -> Endpoint:
         """
         Return the endpoint that shows *view*.
 
         Args:
             is_open: Whether it is for people who are not signed in, too.
+            again: Page to begin at again where the view takes a proof first; empty for the view's own address.
         """
+        page = _Page(view, is_open, again)
 
         async def endpoint(request: Request) -> Response:
             form: dict[str, str] | None = None
@@ -99,13 +116,11 @@ class Door:
                     self._log.warning("prompt_post_from_elsewhere", peer=peer_of(request))
                     refused = failures.from_elsewhere()
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._answer, request, view, is_open, form, refused)
+            return await loop.run_in_executor(self._threads, self._answer, request, page, form, refused)
 
         return endpoint
 
-    def _answer(
-        self, request: Request, view: View, is_open: bool, form: Mapping[str, str] | None, refused: Reply | None
-    ) -> Response:
+    def _answer(self, request: Request, page: _Page, form: Mapping[str, str] | None, refused: Reply | None) -> Response:
         visit = self._anonymous(request, form or {})
         try:
             if refused is not None:
@@ -113,8 +128,10 @@ class Door:
             else:
                 services = self._open_services()
                 visit = self._recognize(visit, services)
-                reply = self._view(visit, services, view, is_open=is_open, is_form=form is not None)
+                reply = self._view(visit, services, page, is_form=form is not None)
                 self._refuse_too_large(reply.token or "")
+        except (FreshProofRequiredError, StepUpRequiredError) as error:
+            reply = failures.prove_first(error, page.again or visit.path)
         except SidecarError as error:
             if isinstance(error, InternalError):
                 reply = self._broken(error.cause)
@@ -124,15 +141,15 @@ class Door:
             reply = self._broken(error)
         return self._respond(visit, reply, had_secret=bool(self._form_secret(request)))
 
-    def _view(self, visit: Visit, services: PromptServices, view: View, *, is_open: bool, is_form: bool) -> Reply:
-        if visit.caller is None and not is_open:
+    def _view(self, visit: Visit, services: PromptServices, page: _Page, *, is_form: bool) -> Reply:
+        if visit.caller is None and not page.is_open:
             # A form is not sent again after signing in: whoever signs in sees first what it would do.
             where = "" if is_form or visit.path == "/" else visit.path
             reply = go(with_value("/sign-in", "next", where), token="" if visit.token else None)
         elif is_form and not visit.has_form_token:
             reply = failures.out_of_date()
         else:
-            reply = view(visit, services)
+            reply = page.view(visit, services)
         return reply
 
     def _anonymous(self, request: Request, form: Mapping[str, str]) -> Visit:

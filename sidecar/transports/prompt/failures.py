@@ -17,9 +17,10 @@ from sidecar.model.errors import (
     SessionUnverifiableError,
     SidecarError,
     SourceUnavailableError,
+    StepUpRequiredError,
     ThrottledError,
 )
-from sidecar.transports.prompt.replies import Reply, fail
+from sidecar.transports.prompt.replies import Reply, fail, show
 
 _DEVICES = {"link": "/devices", "link_text": "To your devices"}
 _HOME = {"link": "/", "link_text": "To the first page"}
@@ -124,6 +125,16 @@ def not_yours() -> Reply:
         status=404,
         **_DEVICES,
     )
+
+
+def prove_first(error: SidecarError, where: str) -> Reply:
+    """
+    Return the page that leads through the proof that *error* asks for to *where*.
+
+    The challenge is opened by its button: a link from elsewhere must not be able to ask anybody for proofs.
+    """
+    takes_pin = isinstance(error, StepUpRequiredError) and error.requirement.user_verification
+    return show("prove_first.html", status=403, where=where, takes_pin=takes_pin)
 
 
 def throttled(error: SidecarError) -> Reply:
