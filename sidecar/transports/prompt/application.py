@@ -31,7 +31,7 @@ def build_prompt(
     address: PublicAddress,
     returns: ReturnAddresses,
     site: str,
-    open_services: Callable[[], PromptServices],
+    services: PromptServices,
     log: Log,
     now: Callable[[], int] = time.time_ns,
 ) -> Starlette:
@@ -42,12 +42,12 @@ def build_prompt(
         address: Where people find it.
         returns: Where they may be sent from it.
         site: What pages call themselves; the relying party's id, which a security key may show.
-        open_services: Gives what does the work; called for each request, never in the event loop.
+        services: What does the work; called in threads, never in the event loop.
         log: Is told of what was refused and of faults.
         now: Gives nanoseconds since the epoch.
     """
     pages = Pages(site=site)
-    door = Door(address=address, open_services=open_services, renderer=pages, log=log)
+    door = Door(address=address, services=services, renderer=pages, log=log)
     challenges = ChallengePages(returns=returns, now=now)
 
     def read(path: str, view: View, *, is_open: bool = False) -> Route:

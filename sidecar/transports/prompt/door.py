@@ -78,16 +78,12 @@ class Door:
         self,
         *,
         address: PublicAddress,
-        open_services: Callable[[], PromptServices],
+        services: PromptServices,
         renderer: Renderer,
         log: Log,
     ) -> None:
-        """
-        Args:
-            open_services: Gives what does the work; called for each request.
-        """
         self._address = address
-        self._open_services = open_services
+        self._services = services
         self._renderer = renderer
         self._log = log
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="prompt")
@@ -126,9 +122,8 @@ class Door:
             if refused is not None:
                 reply = refused
             else:
-                services = self._open_services()
-                visit = self._recognize(visit, services)
-                reply = self._view(visit, services, page, is_form=form is not None)
+                visit = self._recognize(visit)
+                reply = self._view(visit, page, is_form=form is not None)
                 self._refuse_too_large(reply.token or "")
         except (FreshProofRequiredError, StepUpRequiredError) as error:
             reply = failures.prove_first(error, page.again or visit.path)
@@ -141,7 +136,7 @@ class Door:
             reply = self._broken(error)
         return self._respond(visit, reply, had_secret=bool(self._form_secret(request)))
 
-    def _view(self, visit: Visit, services: PromptServices, page: _Page, *, is_form: bool) -> Reply:
+    def _view(self, visit: Visit, page: _Page, *, is_form: bool) -> Reply:
         if visit.caller is None and not page.is_open:
             # A form is not sent again after signing in: whoever signs in sees first what it would do.
             where = "" if is_form or visit.path == "/" else visit.path
@@ -149,7 +144,7 @@ class Door:
         elif is_form and not visit.has_form_token:
             reply = failures.out_of_date()
         else:
-            reply = page.view(visit, services)
+            reply = page.view(visit, self._services)
         return reply
 
     def _anonymous(self, request: Request, form: Mapping[str, str]) -> Visit:
@@ -169,11 +164,11 @@ class Door:
             form_secret=self._form_secret(request) or new_form_secret(),
         )
 
-    def _recognize(self, visit: Visit, services: PromptServices) -> Visit:
+    def _recognize(self, visit: Visit) -> Visit:
         if not visit.token:
             return visit
         try:
-            caller = services.sessions.authenticate(visit.token, visit.peer)
+            caller = self._services.sessions.authenticate(visit.token, visit.peer)
         except SessionUnverifiableError:
             raise
         except AuthenticationError:

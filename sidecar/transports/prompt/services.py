@@ -5,6 +5,7 @@ What the prompt needs of the services.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,9 +53,17 @@ class PromptServices:
     Everything that the pages work with.
 
     Thread-safety: each is safe by itself.
+
+    Attributes:
+        open_mfa: Gives the services of second factors; the store is opened for nobody who only looks at a form.
     """
 
     sessions: Sessions
     step_up: StepUpService
     permissions: Permits
-    mfa: MfaServices
+    open_mfa: Callable[[], MfaServices]
+
+    @property
+    def mfa(self) -> MfaServices:
+        """The services of second factors."""
+        return self.open_mfa()

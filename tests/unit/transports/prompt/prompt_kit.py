@@ -138,12 +138,12 @@ class PromptKit:
             sessions=self.desk,
             prompt_url=lambda id: f"{origin}/challenge/{id}",
         )
-        self.services = PromptServices(self.desk, self.step_up, self.gatekeeper, self.mfa.services)
+        self.services = PromptServices(self.desk, self.step_up, self.gatekeeper, lambda: self.mfa.services)
         self.application: Starlette = build_prompt(
             address=PublicAddress(origin),
             returns=ReturnAddresses(returns),
             site=rp_id,
-            open_services=lambda: self.services,
+            services=self.services,
             log=NullLog(),
             now=self.clock,
         )
