@@ -75,8 +75,19 @@ def nghttp2_macros() -> list[tuple[str, str | None]]:
     return [(f"HAVE_{name.upper()}", None) for name in NEWER_NGHTTP2 if f"{name}(" in run.stdout]
 
 
+def require_libcrypto() -> None:
+    """Say what to install where the headers of OpenSSL 3 are missing."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    command = [*compiler, *shlex.split(os.environ.get("CFLAGS", "")), "-E", "-xc", "-"]
+    text = "#include <openssl/evp.h>\n#if OPENSSL_VERSION_MAJOR < 3\n#error older than 3.0\n#endif\n"
+    run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if run.returncode:
+        sys.exit(f"the headers of OpenSSL 3 are missing; install libssl-dev (Debian, Ubuntu)\n{run.stderr}")
+
+
 def core(build: str) -> Extension:
     """Describe the extension; every part is a dependency, so that an edit of any rebuilds it."""
+    require_libcrypto()
     parts = sorted(str(path) for pattern in ("*.pyx", "*.pxi", "*.pxd", "*.h") for path in Path("ext").glob(pattern))
     return Extension(
         "sidecar.core._core",
@@ -84,7 +95,7 @@ def core(build: str) -> Extension:
         include_dirs=["ext"],
         depends=[*parts, "setup.py"],
         define_macros=nghttp2_macros(),
-        libraries=["nghttp2"],
+        libraries=["nghttp2", "crypto"],
         extra_compile_args=FLAGS[build],
         extra_link_args=[flag for flag in FLAGS[build] if flag.startswith("-fsanitize=")],
     )

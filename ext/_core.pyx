@@ -11,12 +11,16 @@ from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp
 
 include "layout.pxi"      # records of an image, generated
 include "text.pxi"        # slices, hashing, case, UTF-8
+include "atomic.pxi"      # words that several threads share
 include "image.pxi"       # where everything stands in an image
 include "sound.pxi"       # proving an image sound
 include "load.pxi"        # memory of an image, and what Python sees of it
 include "glob.pxi"        # wildcards and ARNs
 include "value.pxi"       # numbers, dates, addresses, base64 in a request
 include "request.pxi"     # one question, bound to an image
+include "seal.pxi"        # seals and digests, through libcrypto
+include "claims.pxi"      # what a session token says
+include "token.pxi"       # session tokens: opened, checked, known again
 include "condition.pxi"   # context keys, variables, condition blocks
 include "rules.pxi"       # whether a rule applies, whether a set of them denies or allows
 include "parties.pxi"     # caller, action, resource and its owner
@@ -25,6 +29,7 @@ include "explain.pxi"     # everything that led to a decision
 include "wire.pxi"        # protobuf in and out
 include "telemetry.pxi"   # counters, histograms and the ring of decision records
 include "answer.pxi"      # one request or batch, decided, counted and recorded
+include "sessions.pxi"    # what Python sees of session tokens
 include "face.pxi"        # what Python sees of deciding
 include "http2.pxi"       # HTTP/2 and gRPC: connections, streams and calls, without sockets
 include "worker.pxi"      # threads, sockets, and snapshots on their way to them

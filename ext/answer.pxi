@@ -37,6 +37,14 @@ cdef struct ClockReading:
     uint32_t nanos
 
 
+# What a thread needs for session tokens. Most of it is memory that is not there before it is used.
+cdef struct TokenRoom:
+    Opener opener
+    Narrow narrow
+    uint8_t recorded[MAX_REQUEST_BYTES + 64]
+    TokenSlot slots[TOKEN_SLOTS + 1]
+
+
 # What one thread needs to answer. Confined to it, but for what telemetry and ring let others read.
 cdef struct Desk:
     Telemetry telemetry
@@ -46,6 +54,7 @@ cdef struct Desk:
     bint must_record          # no answer without a place for its record
     uint32_t keep[4]          # by decision: the share of 2**32 that is recorded
     uint64_t chance           # state of the generator that picks them, never 0
+    TokenRoom *tokens         # owned
     Request request
     uint8_t answer[ANSWER_MOST]
 
@@ -151,6 +160,30 @@ cdef inline bint record_is_kept(Desk *desk, uint32_t decision) noexcept nogil:
         return True
     count_add(&desk.ring.sampled_out, 1)
     return False
+
+
+cdef Slice request_recorded(Desk *desk, Slice message, const Eval *e) noexcept nogil:
+    # INVARIANT: no token is ever recorded. In its place stands the access key id of its session, or a word where it is
+    # none of ours.
+    cdef Reader reader = reader_of(message)
+    cdef uint8_t *end = desk.tokens.recorded
+    cdef const uint8_t *start
+    cdef uint32_t field
+    cdef uint32_t wire_type
+    if desk.request.has_session_token:
+        if e.image != NULL and e.token != NULL:
+            end = write_field(end, 2, e.token.access_key_id, TOKEN_ACCESS_KEY_ID_BYTES)
+        else:
+            end = write_field(end, 2, b"unknown", 7)
+    while reader.here != reader.end:
+        start = reader.here
+        # It was read before, so it can be read again.
+        if not read_tag(&reader, &field, &wire_type) or not skip_field(&reader, wire_type):
+            break
+        if field != 2:
+            memcpy(end, start, reader.here - start)
+            end += reader.here - start
+    return slice_of(desk.tokens.recorded, <uint32_t>(end - desk.tokens.recorded))
 
 
 cdef inline uint32_t record_size(uint32_t request_len, uint32_t answer_len) noexcept nogil:
@@ -291,7 +324,9 @@ cdef uint8_t *answer_one(
     cdef uint64_t begun = clock_monotonic()
     cdef uint64_t read
     cdef uint64_t decided
-    if not question_read(image, message, now.seconds, now.nanos, &e, &desk.request, fault):
+    if not question_read(
+        image, &desk.tokens.opener, &desk.tokens.narrow, message, now.seconds, now.nanos, begun, &e, &desk.request, fault
+    ):
         return NULL
     read = clock_monotonic()
     end = question_answer(&e, &desk.request, out, &result, fault)
@@ -302,6 +337,8 @@ cdef uint8_t *answer_one(
     histogram_add(&desk.telemetry.deciding, decided - read)
     if record_is_kept(desk, result.decision):
         kept = &header
+        if UNLIKELY(desk.request.token_fields != 0):
+            message = request_recorded(desk, message, &e)
         header.worker = desk.worker
         header.method = <uint8_t>method
         header.decision = <uint8_t>result.decision
@@ -436,10 +473,20 @@ cdef void answer_batch(
         reply_park(desk, reply)
 
 
-cdef void desk_set_up(Desk *desk, uint16_t worker) noexcept nogil:
-    # A desk of zeros is one that keeps no log.
+cdef bint desk_set_up(Desk *desk, uint16_t worker) noexcept nogil:
+    # A desk of zeros is one that keeps no log. False: no memory.
     desk.worker = worker
     desk.chance = 0x9E3779B97F4A7C15ULL + worker
+    desk.tokens = <TokenRoom *>pages_take(sizeof(TokenRoom))
+    if desk.tokens == NULL:
+        return False
+    desk.tokens.opener.slots = desk.tokens.slots
+    return True
+
+
+cdef bint desk_can_open(Desk *desk) noexcept nogil:
+    # Whether the desk has what tokens are opened with, made now if it was not before.
+    return desk.tokens.opener.crypto.cipher != NULL or crypto_make(&desk.tokens.opener.crypto)
 
 
 cdef bint desk_keep_log(Desk *desk, uint64_t ring_bytes, const uint32_t *keep, bint must_record) noexcept nogil:
@@ -457,3 +504,7 @@ cdef void desk_clear(Desk *desk) noexcept nogil:
     staging_clear(&desk.staging)
     free(desk.ring.data)
     desk.ring.data = NULL
+    if desk.tokens != NULL:
+        crypto_clear(&desk.tokens.opener.crypto)
+        pages_drop(desk.tokens, sizeof(TokenRoom))
+        desk.tokens = NULL

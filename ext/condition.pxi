@@ -8,21 +8,28 @@ cdef enum:
     VALUE_IS_LIST = 2
 
 
-# MFA facts of a caller as if it had just proved a factor.
+# MFA facts of a caller: those of its session, or as if it had just proved a factor.
 cdef struct MfaFacts:
     bint proved
     uint32_t age
     uint32_t method       # MFA_*
     bint user_verified
+    Slice serial          # of the device; empty: there is none, or none is known
 
+
+cdef struct Narrow
 
 # Everything one decision looks at. Confined to one call.
 cdef struct Eval:
-    const ImageView *image
+    const ImageView *image         # whose rules are asked
+    const ImageView *facts         # which knows the parties: the same, but for the session policies of a token
     const Request *request
     int64_t now_seconds
     uint32_t now_nanos
     # Who calls.
+    const Session *token           # what the caller's token says; NULL: the caller is named
+    uint32_t token_refusal         # REASON_*: why there is a token that does not count
+    Narrow *narrow                 # room for the session policies of a token
     uint32_t caller                # CALLER_*
     uint32_t principal_index       # IMAGE_NONE for services and anonymous callers
     const Principal *principal     # NULL likewise
@@ -59,6 +66,12 @@ cdef struct Eval:
     uint8_t epoch_text[24]
     uint8_t age_text[16]
     uint8_t user_id_text[512]
+
+
+# Session policies of a token are an image of their own: the same request and parties once more, bound to that.
+cdef struct Narrow:
+    Eval eval
+    Request request
 
 
 # The value of one condition key.
@@ -134,9 +147,9 @@ cdef Slice user_id(Eval *e) noexcept nogil:
         return slice_literal(b"anonymous", 9) if e.caller == CALLER_ANONYMOUS else slice_of(NULL, 0)
     length = e.principal.unique_id_len
     if e.caller != CALLER_ROLE or length == 0:
-        return image_text(e.image, e.principal.unique_id, length)
+        return image_text(e.facts, e.principal.unique_id, length)
     # SAFETY: 256 bytes of id at most (checked at load), 64 of session name (checked in parties).
-    memcpy(e.user_id_text, e.image.strings + e.principal.unique_id, length)
+    memcpy(e.user_id_text, e.facts.strings + e.principal.unique_id, length)
     e.user_id_text[length] = 58
     memcpy(e.user_id_text + length + 1, e.session.data, e.session.len)
     return slice_of(e.user_id_text, length + 1 + e.session.len)
@@ -146,9 +159,9 @@ cdef inline void account_organization(const Eval *e, const Account *account, bin
     if account == NULL or account.flags & ACCOUNT_IN_ORGANIZATION == 0:
         return
     if path:
-        value_single_list(value, image_text(e.image, account.path, account.path_len))
+        value_single_list(value, image_text(e.facts, account.path, account.path_len))
     else:
-        value_text(value, image_text(e.image, e.image.header.organization, e.image.header.organization_len))
+        value_text(value, image_text(e.facts, e.facts.header.organization, e.facts.header.organization_len))
 
 
 cdef void builtin_value(Eval *e, uint32_t builtin, Value *value) noexcept nogil:
@@ -157,12 +170,14 @@ cdef void builtin_value(Eval *e, uint32_t builtin, Value *value) noexcept nogil:
     if builtin == KEY_CURRENT_TIME or builtin == KEY_EPOCH_TIME:
         value_moment(value, builtin, e.now_seconds)
     elif builtin == KEY_TOKEN_ISSUE_TIME:
-        if e.mfa.proved and e.caller == CALLER_USER:
+        if e.token != NULL:
+            value_moment(value, KEY_CURRENT_TIME, e.token.issued_at // 1000)
+        elif e.mfa.proved and e.caller == CALLER_USER:
             value_moment(value, KEY_CURRENT_TIME, e.now_seconds)
     elif builtin == KEY_MFA_PRESENT:
         if e.mfa.proved:
             value_text(value, slice_literal(b"true", 4))
-        elif e.caller == CALLER_ROLE or e.caller == CALLER_FEDERATED_USER:
+        elif e.token != NULL or e.caller == CALLER_ROLE or e.caller == CALLER_FEDERATED_USER:
             value_text(value, slice_literal(b"false", 5))
     elif builtin == KEY_MFA_AGE:
         if e.mfa.proved:
@@ -173,12 +188,18 @@ cdef void builtin_value(Eval *e, uint32_t builtin, Value *value) noexcept nogil:
     elif builtin == KEY_MFA_USER_VERIFIED:
         if e.mfa.proved:
             value_text(value, slice_literal(b"true", 4) if e.mfa.user_verified else slice_literal(b"false", 5))
+    elif builtin == KEY_MFA_DEVICE_SERIAL:
+        if e.mfa.proved:
+            value_text(value, e.mfa.serial)
+    elif builtin == KEY_SOURCE_IDENTITY:
+        if e.token != NULL:
+            value_text(value, e.token.source_identity)
     elif builtin == KEY_PRINCIPAL_ARN:
         if e.principal != NULL:
-            value_text(value, image_text(e.image, e.principal.arn, e.principal.arn_len))
+            value_text(value, image_text(e.facts, e.principal.arn, e.principal.arn_len))
     elif builtin == KEY_PRINCIPAL_ACCOUNT:
         if e.account != NULL:
-            value_text(value, image_text(e.image, e.account.id, e.account.id_len))
+            value_text(value, image_text(e.facts, e.account.id, e.account.id_len))
         elif e.caller == CALLER_ANONYMOUS:
             value_text(value, slice_literal(b"anonymous", 9))
     elif builtin == KEY_PRINCIPAL_ORG_ID or builtin == KEY_PRINCIPAL_ORG_PATHS:
@@ -198,13 +219,13 @@ cdef void builtin_value(Eval *e, uint32_t builtin, Value *value) noexcept nogil:
         value_text(value, user_id(e))
     elif builtin == KEY_USERNAME:
         if e.caller == CALLER_USER:
-            value_text(value, image_text(e.image, e.principal.name, e.principal.name_len))
+            value_text(value, image_text(e.facts, e.principal.name, e.principal.name_len))
     elif builtin == KEY_VIA_AWS_SERVICE:
         value_text(value, slice_literal(b"false", 5))
     elif builtin == KEY_RESOURCE_ACCOUNT:
         value_text(value, e.owner)
     elif builtin == KEY_RESOURCE_ORG_ID or builtin == KEY_RESOURCE_ORG_PATHS:
-        owner = &e.image.accounts[e.owner_index] if e.owner_index != IMAGE_NONE else NULL
+        owner = &e.facts.accounts[e.owner_index] if e.owner_index != IMAGE_NONE else NULL
         account_organization(e, owner, builtin == KEY_RESOURCE_ORG_PATHS, value)
 
 
@@ -231,15 +252,34 @@ cdef inline bint entry_value(const Eval *e, uint32_t key, bint overriding, Value
     return False
 
 
+cdef bint session_tag_value(const Eval *e, const Key *key, Value *value) noexcept nogil:
+    # Whether the session has a tag of this name, if only an empty one; it hides that of the principal then.
+    cdef Slice name = image_text(e.image, key.name + TAG_PREFIX, key.name_len - TAG_PREFIX)
+    cdef uint32_t i
+    for i in range(e.token.tag_count):
+        if e.token.tags[i].key.len == name.len and equals_folded(e.token.tags[i].key.data, name.data, name.len):
+            value_text(value, e.token.tags[i].value)
+            return True
+    return False
+
+
 cdef inline void tag_value(const Eval *e, uint32_t key, Value *value) noexcept nogil:
     cdef const Tag *tag
     cdef uint32_t i
+    if UNLIKELY(e.token != NULL) and session_tag_value(e, &e.image.keys[key], value):
+        return
     if e.principal == NULL:
         return
+    if UNLIKELY(e.facts != e.image):
+        # Tags are known by the number of the key in the other image.
+        key = table_find(
+            e.facts, e.facts.key_table, e.facts.key_mask, e.facts.keys, sizeof(Key),
+            e.image.strings + e.image.keys[key].name, e.image.keys[key].name_len,
+        )
     for i in range(e.principal.tag_count):
-        tag = &e.image.tags[e.principal.tags + i]
+        tag = &e.facts.tags[e.principal.tags + i]
         if tag.key == key:
-            value_text(value, image_text(e.image, tag.text, tag.len))
+            value_text(value, image_text(e.facts, tag.text, tag.len))
             return
 
 
@@ -255,15 +295,15 @@ cdef inline void key_value(Eval *e, uint32_t number, Value *value) noexcept nogi
         else:
             entry_value(e, number, False, value)
     else:
-        is_mfa = key.source == SOURCE_BUILTIN and KEY_MFA_PRESENT <= key.builtin <= KEY_MFA_USER_VERIFIED
+        is_mfa = key.source == SOURCE_BUILTIN and KEY_MFA_PRESENT <= key.builtin <= KEY_MFA_DEVICE_SERIAL
         if is_mfa:
             e.mfa_seen = True
             if key.builtin == KEY_MFA_AGE:
                 e.age_seen = True
             elif key.builtin != KEY_MFA_PRESENT:
                 e.factor_seen = True
-        elif key.builtin == KEY_TOKEN_ISSUE_TIME:
-            # A proof comes with a session, and that with a time of issue.
+        elif key.builtin == KEY_TOKEN_ISSUE_TIME and e.token == NULL:
+            # A proof comes with a session, and that with a time of issue, which it keeps when something is proved.
             e.mfa_seen = True
         if (
             UNLIKELY(e.request.override_count != 0)

@@ -33,11 +33,61 @@ cdef inline Outcome implicit(uint32_t layer, uint32_t reason) noexcept nogil:
     return outcome(DECISION_IMPLICIT_DENY, layer, reason)
 
 
+# Session policies of a token.
+
+cdef Eval *narrow_bind(Eval *e) noexcept nogil:
+    # The same question, asked of the session policies of the caller's token; its parties stay those of the image.
+    cdef Eval *narrow = &e.narrow.eval
+    memcpy(narrow, e, sizeof(Eval))
+    narrow.image = e.token.policies
+    narrow.request = &e.narrow.request
+    narrow.narrow = NULL
+    request_bind_again(e.request, narrow.image, &e.narrow.request)
+    action_find(narrow)
+    return narrow
+
+
+cdef inline Eval *session_ask(Eval *e, const Layers *layers) noexcept nogil:
+    # Whom to ask the session policies with. It sees the MFA facts that *e* has by now.
+    cdef Eval *narrow = layers.narrow
+    if LIKELY(narrow == NULL):
+        return e
+    narrow.mfa = e.mfa
+    narrow.asking_again = e.asking_again
+    narrow.mfa_seen = e.mfa_seen
+    narrow.age_seen = e.age_seen
+    narrow.factor_seen = e.factor_seen
+    return narrow
+
+
+cdef inline void session_asked(Eval *e, const Eval *narrow) noexcept nogil:
+    # What was found on the way counts for the whole question.
+    e.mfa_seen = narrow.mfa_seen
+    e.age_seen = narrow.age_seen
+    e.factor_seen = narrow.factor_seen
+    e.fault = e.fault or narrow.fault
+
+
+cdef bint session_denies(Eval *e, Layers *layers) noexcept nogil:
+    cdef Eval *narrow = session_ask(e, layers)
+    cdef bint denies = span_denies(narrow, &layers.session)
+    session_asked(e, narrow)
+    return denies
+
+
+cdef bint session_allows(Eval *e, Layers *layers) noexcept nogil:
+    cdef Eval *narrow = session_ask(e, layers)
+    cdef bint allows = span_allows(narrow, &layers.session)
+    session_asked(e, narrow)
+    return allows
+
+
 cdef void layers_find(Eval *e, Layers *layers) noexcept nogil:
     # SPEC: docs/semantics.md, the table of layers.
     cdef bint linked = e.principal != NULL and e.principal.flags & PRINCIPAL_SERVICE_LINKED != 0
     cdef uint32_t resource_control = IMAGE_NONE
     layers.has_session = False
+    layers.narrow = NULL
     layers.same_account = e.account != NULL and e.owner_index == e.account_index
     span_clear(&layers.session)
     if e.principal != NULL:
@@ -49,6 +99,10 @@ cdef void layers_find(Eval *e, Layers *layers) noexcept nogil:
             span_open(e, e.image.session_sets[0], &layers.session)
         elif e.caller == CALLER_FEDERATED_USER:
             layers.has_session = True
+        elif e.token != NULL and e.token.policies != NULL:
+            layers.has_session = True
+            layers.narrow = narrow_bind(e)
+            span_open(layers.narrow, layers.narrow.image.session_sets[0], &layers.session)
     else:
         span_clear(&layers.identity)
         span_clear(&layers.boundary)
@@ -111,7 +165,7 @@ cdef Outcome evaluate(Eval *e, Layers *layers) noexcept nogil:
         return outcome(DECISION_EXPLICIT_DENY, LAYER_IDENTITY, REASON_EXPLICIT_DENY)
     if span_denies(e, &layers.boundary):
         return outcome(DECISION_EXPLICIT_DENY, LAYER_PERMISSIONS_BOUNDARY, REASON_EXPLICIT_DENY)
-    if layers.has_session and span_denies(e, &layers.session):
+    if layers.has_session and session_denies(e, layers):
         return outcome(DECISION_EXPLICIT_DENY, LAYER_SESSION, REASON_EXPLICIT_DENY)
     if not levels_allow(e):
         return implicit(LAYER_SERVICE_CONTROL, REASON_NO_SERVICE_CONTROL_ALLOW)
@@ -138,7 +192,7 @@ cdef Outcome evaluate(Eval *e, Layers *layers) noexcept nogil:
         return implicit(LAYER_IDENTITY, REASON_NO_IDENTITY_ALLOW)
     if layers.boundary.applies and not span_allows(e, &layers.boundary):
         return implicit(LAYER_PERMISSIONS_BOUNDARY, REASON_NO_PERMISSIONS_BOUNDARY_ALLOW)
-    if layers.has_session and not span_allows(e, &layers.session):
+    if layers.has_session and not session_allows(e, layers):
         return implicit(LAYER_SESSION, REASON_NO_SESSION_ALLOW)
     if identity:
         return outcome(DECISION_ALLOW, LAYER_IDENTITY, allow_reason)
@@ -213,7 +267,7 @@ cdef uint32_t greatest_age(Eval *e, Layers *layers) noexcept nogil:
     span_ages(e, &layers.identity, ages, &count)
     span_ages(e, &layers.boundary, ages, &count)
     if layers.has_session:
-        span_ages(e, &layers.session, ages, &count)
+        span_ages(session_ask(e, layers), &layers.session, ages, &count)
     for i in range(1, count):
         age = ages[i]
         k = i
@@ -240,10 +294,13 @@ cdef void mfa_answer(Eval *e, Layers *layers, MfaAnswer *answer) noexcept nogil:
     cdef uint32_t method
     cdef uint32_t age
     cdef bint by_touch = False
+    cdef MfaFacts facts = e.mfa
     answer.needed = False
     answer.methods = 0
     answer.max_age = AGE_UNBOUNDED
     e.mfa.proved = True
+    # Which device it would be nobody knows.
+    e.mfa.serial = slice_of(NULL, 0)
     e.asking_again = True
     for variant in range(5):
         # 0 totp, 1 webauthn, 2 webauthn with verification, 3 u2f, 4 recovery.
@@ -266,10 +323,81 @@ cdef void mfa_answer(Eval *e, Layers *layers, MfaAnswer *answer) noexcept nogil:
             if answer.needed:
                 answer.methods = 0xF
             break
-    e.mfa.proved = False
+    e.mfa = facts
     e.asking_again = False
     answer.has_max_age = answer.max_age != AGE_UNBOUNDED
     answer.user_verification = answer.needed and not by_touch
+
+
+# What a token adds.
+
+cdef void proof_facts(Eval *e, const Proof *proof, int64_t now) noexcept nogil:
+    # INVARIANT: no proof is further ahead than CLOCK_SKEW_MS, or the token would not count.
+    cdef int64_t age = (now - proof.proved_at) // 1000 if now > proof.proved_at else 0
+    e.mfa.proved = True
+    e.mfa.age = <uint32_t>min(age, <int64_t>AGE_UNBOUNDED - 1)
+    e.mfa.method = proof.method
+    e.mfa.user_verified = proof.user_verified
+    e.mfa.serial = proof.serial
+
+
+cdef void token_facts(Eval *e) noexcept nogil:
+    # SPEC: docs/semantics.md, section 5: a proof for exactly this call first, then one for all calls.
+    cdef const Session *session = e.token
+    cdef int64_t now = moment_ms(e.now_seconds, e.now_nanos)
+    if (
+        session.bound.holds
+        and now < session.bound.proved_at + BOUND_PROOF_MS
+        and slice_equals(session.bound_action, e.action.data, e.action.len)
+        and slice_equals(session.bound_resource, e.request.resource.data, e.request.resource.len)
+    ):
+        proof_facts(e, &session.bound, now)
+    elif session.mfa.holds:
+        proof_facts(e, &session.mfa, now)
+
+
+cdef bint override_says_mfa(const Eval *e) noexcept nogil:
+    # Whether an override claims that MFA was proved. No policy need ask for that key.
+    cdef const ContextEntry *entry
+    cdef uint32_t i
+    for i in range(e.request.entry_count):
+        entry = &e.request.entries[i]
+        if (
+            entry.overriding
+            and entry.name.len == 26
+            and equals_folded(entry.name.data, <const uint8_t *>b"aws:multifactorauthpresent", 26)
+        ):
+            return entry.count == 1 and read_bool(e.request.values[entry.first].data, e.request.values[entry.first].len) == 1
+    return e.mfa.proved
+
+
+cdef bint kind_forbids(Eval *e) noexcept nogil:
+    # SPEC: docs/semantics.md, section 5: what AWS does not let a session of this kind call.
+    cdef bint is_sts = e.action.len > 4 and memcmp(e.action.data, b"sts:", 4) == 0
+    if e.token.kind == SESSION_ROLE:
+        return is_sts and (
+            slice_equals(e.action_name, b"getsessiontoken", 15) or slice_equals(e.action_name, b"getfederationtoken", 18)
+        )
+    if e.token.kind != SESSION_USER:
+        return False
+    if is_sts:
+        return not (
+            slice_equals(e.action_name, b"assumerole", 10)
+            # What AssumeRole is asked for beside itself.
+            or slice_equals(e.action_name, b"tagsession", 10)
+            or slice_equals(e.action_name, b"setsourceidentity", 17)
+        )
+    # iam:PassRole is no call, but asked for by calls of other services.
+    if (
+        e.action.len > 4
+        and memcmp(e.action.data, b"iam:", 4) == 0
+        and not slice_equals(e.action_name, b"passrole", 8)
+        and not override_says_mfa(e)
+    ):
+        # A proof would change that, if policies allow it.
+        e.mfa_seen = True
+        return True
+    return False
 
 
 cdef Outcome prepare(Eval *e, const Request *request, Layers *layers, Fault *fault) noexcept nogil:
@@ -279,12 +407,14 @@ cdef Outcome prepare(Eval *e, const Request *request, Layers *layers, Fault *fau
     cdef bint owner_known
     layers.resource_set = IMAGE_NONE
     layers.must_grant = False
-    if request.has_session_token:
-        return implicit(LAYER_UNSPECIFIED, REASON_SESSION_INVALID)
+    if UNLIKELY(e.token_refusal != REASON_UNSPECIFIED):
+        return implicit(LAYER_UNSPECIFIED, e.token_refusal)
     caller_known = caller_find(e)
     action_find(e)
     resource_layer(e, layers, &policy_owner)
     owner_known = owner_find(e, request, policy_owner, fault)
+    if UNLIKELY(e.token != NULL) and (not caller_known or not caller_is_same(e)):
+        return implicit(LAYER_UNSPECIFIED, REASON_SESSION_INVALID)
     if not caller_known:
         return implicit(LAYER_UNSPECIFIED, REASON_UNKNOWN_PRINCIPAL)
     if not owner_known:
@@ -295,8 +425,15 @@ cdef Outcome prepare(Eval *e, const Request *request, Layers *layers, Fault *fau
         return outcome(DECISION_ALLOW, LAYER_UNSPECIFIED, REASON_ALWAYS_ALLOWED)
     if e.service == e.image.iam_service and slice_equals(slice_of(e.action.data, 4), b"iam:", 4) and is_immutable(e):
         return implicit(LAYER_UNSPECIFIED, REASON_IMMUTABLE_RESOURCE)
+    if UNLIKELY(e.token != NULL):
+        token_facts(e)
     layers_find(e, layers)
     return outcome(DECISION_UNSPECIFIED, LAYER_UNSPECIFIED, REASON_UNSPECIFIED)
+
+
+cdef inline bint may_prove(const Eval *e) noexcept nogil:
+    # Whether there is somebody who could prove a factor.
+    return (e.caller == CALLER_USER or e.caller == CALLER_ROLE) and (e.token == NULL or e.token.person.len != 0)
 
 
 cdef Outcome decide(Eval *e, const Request *request, Layers *layers, MfaAnswer *mfa, Fault *fault) noexcept nogil:
@@ -306,8 +443,11 @@ cdef Outcome decide(Eval *e, const Request *request, Layers *layers, MfaAnswer *
     result = prepare(e, request, layers, fault)
     if result.decision != DECISION_UNSPECIFIED or fault.field != NULL:
         return result
-    result = evaluate(e, layers)
-    if result.decision != DECISION_ALLOW and e.mfa_seen and (e.caller == CALLER_USER or e.caller == CALLER_ROLE):
+    if UNLIKELY(e.token != NULL) and kind_forbids(e):
+        result = implicit(LAYER_UNSPECIFIED, REASON_SESSION_KIND_NOT_ALLOWED)
+    else:
+        result = evaluate(e, layers)
+    if result.decision != DECISION_ALLOW and e.mfa_seen and may_prove(e):
         mfa_answer(e, layers, mfa)
     if UNLIKELY(e.fault):
         mfa.needed = False

@@ -92,10 +92,26 @@ cdef object statement_match(const ImageView *image, const Rule *rule, object lay
     )
 
 
+cdef set missing_names(const ImageView *image, const uint8_t *missing):
+    return {
+        image_str(image, image.keys[i].name, image.keys[i].name_len)
+        for i in range(image.counts[SECTION_KEYS]) if missing[i]
+    }
+
+
+cdef set explain_narrow(Eval *narrow, const Layers *layers, set matches):
+    # The session policies of a token, whose keys have numbers of their own. Returns those that were missing.
+    cdef bytearray missing = bytearray(narrow.image.counts[SECTION_KEYS] + 1)
+    cdef uint8_t[::1] view = missing
+    narrow.missing = &view[0]
+    explain_span(narrow, &layers.session, PolicyLayer.SESSION, False, matches)
+    narrow.missing = NULL
+    return missing_names(narrow.image, &view[0])
+
+
 cdef tuple explain_layers(Eval *e, const Layers *layers):
     # Statements that apply and missing keys, both sorted, over every layer that applies to the caller.
-    cdef uint64_t count = e.image.counts[SECTION_KEYS]
-    cdef bytearray missing = bytearray(count + 1)
+    cdef bytearray missing = bytearray(e.image.counts[SECTION_KEYS] + 1)
     cdef uint8_t[::1] view = missing
     matches = set()
     e.missing = &view[0]
@@ -104,8 +120,10 @@ cdef tuple explain_layers(Eval *e, const Layers *layers):
     explain_span(e, &layers.resource, PolicyLayer.RESOURCE, layers.must_grant, matches)
     explain_span(e, &layers.identity, PolicyLayer.IDENTITY, False, matches)
     explain_span(e, &layers.boundary, PolicyLayer.PERMISSIONS_BOUNDARY, False, matches)
-    if layers.has_session:
+    if layers.has_session and layers.narrow == NULL:
         explain_span(e, &layers.session, PolicyLayer.SESSION, False, matches)
     e.missing = NULL
-    keys = [image_str(e.image, e.image.keys[i].name, e.image.keys[i].name_len) for i in range(count) if missing[i]]
+    keys = missing_names(e.image, &view[0])
+    if layers.narrow != NULL:
+        keys |= explain_narrow(session_ask(e, layers), layers, matches)
     return tuple(sorted(matches)), tuple(sorted(keys))

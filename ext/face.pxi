@@ -11,10 +11,8 @@ cdef extern from "pthread.h" nogil:
 cdef extern from "unistd.h" nogil:
     int usleep(uint32_t microseconds)
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-
 from sidecar.model.decision import Answer, Decision, MfaMethod, MfaRequirement, PolicyLayer, Reason, StatementMatch
-from sidecar.model.errors import InternalError, RequestError
+from sidecar.model.errors import RequestError
 
 
 cdef object reply_error(const Reply *reply):
@@ -47,7 +45,8 @@ cdef class Recorder:
         if self.desk == NULL:
             raise MemoryError
         pthread_mutex_init(&self.lock, NULL)
-        desk_set_up(self.desk, WORKER_PYTHON)
+        if not desk_set_up(self.desk, WORKER_PYTHON):
+            raise MemoryError
 
     def __dealloc__(self):
         if self.desk != NULL:
@@ -171,8 +170,11 @@ def histogram_edges():
     return [i if i < STEPS else (STEPS + i % STEPS) << (i // STEPS - 1) for i in range(SLOTS)]
 
 
-cdef object ask(Image image, bytes request, int64_t seconds, uint32_t nanos, Recorder recorder, bint batch):
+cdef object ask(
+    Image image, bytes request, int64_t seconds, uint32_t nanos, Recorder recorder, SessionState sessions, bint batch
+):
     cdef Reply reply
+    cdef const SessionKeys *keys = NULL
     cdef ClockReading now
     cdef const ImageView *view = NULL if image is None else &image.view
     cdef Slice message = slice_of(
@@ -184,8 +186,13 @@ cdef object ask(Image image, bytes request, int64_t seconds, uint32_t nanos, Rec
     now.nanos = nanos
     if recorder is None:
         recorder = Recorder()
+    if sessions is not None:
+        keys = &sessions.keys
     with nogil:
         pthread_mutex_lock(&recorder.lock)
+        recorder.desk.tokens.opener.keys = NULL
+        if keys != NULL and desk_can_open(recorder.desk):
+            recorder.desk.tokens.opener.keys = keys
         if batch:
             answer_batch(recorder.desk, view, message, now, &reply)
         else:
@@ -216,7 +223,9 @@ cdef uint64_t wait_for_place(Recorder recorder, bint batch, Reply *reply) noexce
     return reply.answer_len
 
 
-def authorize(Image image, bytes request, *, int64_t seconds, uint32_t nanos, Recorder recorder=None):
+def authorize(
+    Image image, bytes request, *, int64_t seconds, uint32_t nanos, Recorder recorder=None, SessionState sessions=None
+):
     """
     Decide one serialized ``AuthorizeRequest`` and return the serialized ``AuthorizeResponse``.
 
@@ -225,14 +234,17 @@ def authorize(Image image, bytes request, *, int64_t seconds, uint32_t nanos, Re
     Args:
         image: The snapshot to decide by; None gives the denial ``no_snapshot``.
         recorder: Counts and records the decision.
+        sessions: What session tokens are opened with; None: every one is denied with ``session_invalid``.
 
     Raises:
         RequestError: The request is malformed; its ``field`` names where.
     """
-    return ask(image, request, seconds, nanos, recorder, False)
+    return ask(image, request, seconds, nanos, recorder, sessions, False)
 
 
-def batch_authorize(Image image, bytes request, *, int64_t seconds, uint32_t nanos, Recorder recorder=None):
+def batch_authorize(
+    Image image, bytes request, *, int64_t seconds, uint32_t nanos, Recorder recorder=None, SessionState sessions=None
+):
     """
     Decide a serialized ``BatchAuthorizeRequest``, all of it under *image*, in order.
 
@@ -240,7 +252,7 @@ def batch_authorize(Image image, bytes request, *, int64_t seconds, uint32_t nan
         RequestError: The batch is empty, too large, or holds a malformed request, which
             ``field`` names by its index. Nothing is answered then.
     """
-    return ask(image, request, seconds, nanos, recorder, True)
+    return ask(image, request, seconds, nanos, recorder, sessions, True)
 
 
 def _field(number, data):
@@ -267,7 +279,9 @@ def encode_request(request):
     """Return *request* as a serialized ``AuthorizeRequest``; overrides are no part of it."""
     return b"".join(
         [
-            _field(1, request.principal.encode("utf-8", "surrogatepass")),
+            _field(2, request.session_token.encode("utf-8", "surrogatepass"))
+            if request.session_token
+            else _field(1, request.principal.encode("utf-8", "surrogatepass")),
             _field(3, request.action.encode("utf-8", "surrogatepass")),
             _field(4, request.resource.encode("utf-8", "surrogatepass")),
             _map(5, request.context),
@@ -286,13 +300,22 @@ cdef object mfa_object(const MfaAnswer *mfa):
     )
 
 
-def explain(Image image, request, *, int64_t seconds, uint32_t nanos, bint simulation=False):
+cdef str principal_str(const Request *request):
+    if request.principal.len == 0:
+        return ""
+    return (<const char *>request.principal.data)[:request.principal.len].decode()
+
+
+def explain(
+    Image image, request, *, int64_t seconds, uint32_t nanos, bint simulation=False, SessionState sessions=None
+):
     """
     Decide *request* and return an `Answer` with everything that led to it.
 
     Args:
         request: A `sidecar.model.request.AuthorizationRequest`; its overrides win over every other source of a key.
         simulation: Whether a federated user may be the principal.
+        sessions: What session tokens are opened with; None: every one is denied with ``session_invalid``.
 
     Raises:
         RequestError: The request is malformed; its ``field`` names where.
@@ -313,7 +336,7 @@ def explain(Image image, request, *, int64_t seconds, uint32_t nanos, bint simul
         reader = reader_of(slice_of(<const uint8_t *><const char *>message, len(message)))
         if not read_explain(&reader, &parsed, &fault):
             raise fault_error(&fault)
-        return Answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.NO_SNAPSHOT, principal_arn=request.principal)
+        return Answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.NO_SNAPSHOT, principal_arn=principal_str(&parsed))
     if len(message) > 2 * MAX_REQUEST_BYTES:
         raise RequestError(f"`request` cannot be used: it is longer than {MAX_REQUEST_BYTES} bytes", field="request")
     fault_clear(&fault)
@@ -323,6 +346,11 @@ def explain(Image image, request, *, int64_t seconds, uint32_t nanos, bint simul
         raise fault_error(&fault)
     parsed.simulation = simulation
     eval_clear(&e, &image.view, &parsed, seconds, nanos)
+    if parsed.has_session_token:
+        token_take(
+            &e, &parsed, NULL if sessions is None else &sessions.desk.tokens.opener,
+            NULL if sessions is None else &sessions.desk.tokens.narrow, clock_monotonic(),
+        )
     if not request_read(&e, &parsed, &fault):
         raise fault_error(&fault)
     result = decide(&e, &parsed, &layers, &mfa, &fault)
@@ -337,7 +365,7 @@ def explain(Image image, request, *, int64_t seconds, uint32_t nanos, bint simul
         layer=PolicyLayer(result.layer),
         reason=Reason(result.reason),
         mfa_requirement=mfa_object(&mfa),
-        principal_arn=request.principal,
+        principal_arn=principal_str(&parsed),
         matched_statements=matches,
         missing_context_keys=missing,
     )

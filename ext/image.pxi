@@ -5,6 +5,8 @@ cdef enum:
     IMAGE_NONE = 0xFFFFFFFF
     IMAGE_MAX_BYTES = 0x7FFFFFFF
     HUGE_PAGE = 1 << 21
+    # Length of `aws:principaltag/`, with which the names of such keys begin.
+    TAG_PREFIX = 17
 
 
 # Where everything in an image stands. Immutable once bound; shared by all threads.
@@ -102,53 +104,46 @@ cdef inline uint32_t table_find(
     return table_find_hashed(image, slots, mask, records, stride, text, length, hash_text(text, length))
 
 
-cdef void image_bind(ImageView *view, const uint8_t *base, uint64_t size) noexcept nogil:
-    # Point into an image whose section table was checked.
-    cdef const ImageSection *sections = <const ImageSection *>(base + sizeof(ImageHeader))
-    cdef uint32_t i
-    view.base = base
-    view.size = size
-    view.header = <const ImageHeader *>base
-    for i in range(SECTION_COUNT):
-        view.counts[i] = sections[i].count
-    view.strings = <const uint8_t *>(base + sections[SECTION_STRINGS].offset)
-    view.principals = <const Principal *>(base + sections[SECTION_PRINCIPALS].offset)
-    view.principal_table = <const uint32_t *>(base + sections[SECTION_PRINCIPAL_TABLE].offset)
-    view.accounts = <const Account *>(base + sections[SECTION_ACCOUNTS].offset)
-    view.account_table = <const uint32_t *>(base + sections[SECTION_ACCOUNT_TABLE].offset)
-    view.levels = <const uint32_t *>(base + sections[SECTION_LEVELS].offset)
-    view.sets = <const uint32_t *>(base + sections[SECTION_SETS].offset)
-    view.rules = <const Rule *>(base + sections[SECTION_RULES].offset)
-    view.services = <const Service *>(base + sections[SECTION_SERVICES].offset)
-    view.service_table = <const uint32_t *>(base + sections[SECTION_SERVICE_TABLE].offset)
-    view.actions = <const Action *>(base + sections[SECTION_ACTIONS].offset)
-    view.action_table = <const uint32_t *>(base + sections[SECTION_ACTION_TABLE].offset)
-    view.action_sets = <const ActionSet *>(base + sections[SECTION_ACTION_SETS].offset)
-    view.action_words = <const uint64_t *>(base + sections[SECTION_ACTION_WORDS].offset)
-    view.wide_sets = <const WideSet *>(base + sections[SECTION_WIDE_SETS].offset)
-    view.wide_services = <const WideService *>(base + sections[SECTION_WIDE_SERVICES].offset)
-    view.resource_sets = <const ResourceSet *>(base + sections[SECTION_RESOURCE_SETS].offset)
-    view.patterns = <const Pattern *>(base + sections[SECTION_PATTERNS].offset)
-    view.pieces = <const Piece *>(base + sections[SECTION_PIECES].offset)
-    view.blocks = <const Block *>(base + sections[SECTION_BLOCKS].offset)
-    view.tests = <const Test *>(base + sections[SECTION_TESTS].offset)
-    view.instants = <const Instant *>(base + sections[SECTION_INSTANTS].offset)
-    view.networks = <const Network *>(base + sections[SECTION_NETWORKS].offset)
-    view.keys = <const Key *>(base + sections[SECTION_KEYS].offset)
-    view.key_table = <const uint32_t *>(base + sections[SECTION_KEY_TABLE].offset)
-    view.tags = <const Tag *>(base + sections[SECTION_TAGS].offset)
-    view.principal_entries = <const PrincipalEntry *>(base + sections[SECTION_PRINCIPAL_ENTRIES].offset)
-    view.resource_policies = <const ResourcePolicy *>(base + sections[SECTION_RESOURCE_POLICIES].offset)
-    view.resource_policy_table = <const uint32_t *>(base + sections[SECTION_RESOURCE_POLICY_TABLE].offset)
-    view.wildcard_policies = <const ResourcePolicy *>(base + sections[SECTION_WILDCARD_POLICIES].offset)
-    view.wildcard_policy_table = <const uint32_t *>(base + sections[SECTION_WILDCARD_POLICY_TABLE].offset)
-    view.wildcard_lengths = <const uint32_t *>(base + sections[SECTION_WILDCARD_LENGTHS].offset)
-    view.role_trusts = <const RoleTrust *>(base + sections[SECTION_ROLE_TRUSTS].offset)
-    view.role_trust_table = <const uint32_t *>(base + sections[SECTION_ROLE_TRUST_TABLE].offset)
-    view.policy_names = <const PolicyName *>(base + sections[SECTION_POLICY_NAMES].offset)
-    view.statement_names = <const StatementName *>(base + sections[SECTION_STATEMENT_NAMES].offset)
-    view.session_sets = <const uint32_t *>(base + sections[SECTION_SESSION_SETS].offset)
-    view.account_details = <const AccountDetails *>(base + sections[SECTION_ACCOUNT_DETAILS].offset)
+cdef void view_point(ImageView *view, const uint8_t **place) noexcept nogil:
+    # Point at every section, of which *place* says where it stands and view.counts how many records it has.
+    view.strings = <const uint8_t *>place[SECTION_STRINGS]
+    view.principals = <const Principal *>place[SECTION_PRINCIPALS]
+    view.principal_table = <const uint32_t *>place[SECTION_PRINCIPAL_TABLE]
+    view.accounts = <const Account *>place[SECTION_ACCOUNTS]
+    view.account_table = <const uint32_t *>place[SECTION_ACCOUNT_TABLE]
+    view.levels = <const uint32_t *>place[SECTION_LEVELS]
+    view.sets = <const uint32_t *>place[SECTION_SETS]
+    view.rules = <const Rule *>place[SECTION_RULES]
+    view.services = <const Service *>place[SECTION_SERVICES]
+    view.service_table = <const uint32_t *>place[SECTION_SERVICE_TABLE]
+    view.actions = <const Action *>place[SECTION_ACTIONS]
+    view.action_table = <const uint32_t *>place[SECTION_ACTION_TABLE]
+    view.action_sets = <const ActionSet *>place[SECTION_ACTION_SETS]
+    view.action_words = <const uint64_t *>place[SECTION_ACTION_WORDS]
+    view.wide_sets = <const WideSet *>place[SECTION_WIDE_SETS]
+    view.wide_services = <const WideService *>place[SECTION_WIDE_SERVICES]
+    view.resource_sets = <const ResourceSet *>place[SECTION_RESOURCE_SETS]
+    view.patterns = <const Pattern *>place[SECTION_PATTERNS]
+    view.pieces = <const Piece *>place[SECTION_PIECES]
+    view.blocks = <const Block *>place[SECTION_BLOCKS]
+    view.tests = <const Test *>place[SECTION_TESTS]
+    view.instants = <const Instant *>place[SECTION_INSTANTS]
+    view.networks = <const Network *>place[SECTION_NETWORKS]
+    view.keys = <const Key *>place[SECTION_KEYS]
+    view.key_table = <const uint32_t *>place[SECTION_KEY_TABLE]
+    view.tags = <const Tag *>place[SECTION_TAGS]
+    view.principal_entries = <const PrincipalEntry *>place[SECTION_PRINCIPAL_ENTRIES]
+    view.resource_policies = <const ResourcePolicy *>place[SECTION_RESOURCE_POLICIES]
+    view.resource_policy_table = <const uint32_t *>place[SECTION_RESOURCE_POLICY_TABLE]
+    view.wildcard_policies = <const ResourcePolicy *>place[SECTION_WILDCARD_POLICIES]
+    view.wildcard_policy_table = <const uint32_t *>place[SECTION_WILDCARD_POLICY_TABLE]
+    view.wildcard_lengths = <const uint32_t *>place[SECTION_WILDCARD_LENGTHS]
+    view.role_trusts = <const RoleTrust *>place[SECTION_ROLE_TRUSTS]
+    view.role_trust_table = <const uint32_t *>place[SECTION_ROLE_TRUST_TABLE]
+    view.policy_names = <const PolicyName *>place[SECTION_POLICY_NAMES]
+    view.statement_names = <const StatementName *>place[SECTION_STATEMENT_NAMES]
+    view.session_sets = <const uint32_t *>place[SECTION_SESSION_SETS]
+    view.account_details = <const AccountDetails *>place[SECTION_ACCOUNT_DETAILS]
     view.principal_mask = <uint32_t>view.counts[SECTION_PRINCIPAL_TABLE] - 1
     view.account_mask = <uint32_t>view.counts[SECTION_ACCOUNT_TABLE] - 1
     view.service_mask = <uint32_t>view.counts[SECTION_SERVICE_TABLE] - 1
@@ -157,6 +152,20 @@ cdef void image_bind(ImageView *view, const uint8_t *base, uint64_t size) noexce
     view.resource_policy_mask = <uint32_t>view.counts[SECTION_RESOURCE_POLICY_TABLE] - 1
     view.wildcard_policy_mask = <uint32_t>view.counts[SECTION_WILDCARD_POLICY_TABLE] - 1
     view.role_trust_mask = <uint32_t>view.counts[SECTION_ROLE_TRUST_TABLE] - 1
+
+
+cdef void image_bind(ImageView *view, const uint8_t *base, uint64_t size) noexcept nogil:
+    # Point into an image whose section table was checked.
+    cdef const ImageSection *sections = <const ImageSection *>(base + sizeof(ImageHeader))
+    cdef const uint8_t *place[SECTION_COUNT]
+    cdef uint32_t i
+    view.base = base
+    view.size = size
+    view.header = <const ImageHeader *>base
+    for i in range(SECTION_COUNT):
+        view.counts[i] = sections[i].count
+        place[i] = base + sections[i].offset
+    view_point(view, place)
 
 
 cdef inline uint32_t service_find(const ImageView *image, const uint8_t *text, uint32_t length) noexcept nogil:

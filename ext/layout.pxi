@@ -110,6 +110,10 @@ cdef enum:
     REASON_IMMUTABLE_RESOURCE = 16
     REASON_INTERNAL_ERROR = 17
     REASON_AUDIT_UNAVAILABLE = 18
+    REASON_SESSION_EXPIRED = 19
+    REASON_SESSION_REVOKED = 20
+    REASON_SESSION_UNVERIFIABLE = 21
+    REASON_SESSION_KIND_NOT_ALLOWED = 22
     MFA_TOTP = 0
     MFA_WEBAUTHN = 1
     MFA_U2F = 2
@@ -170,6 +174,23 @@ cdef enum:
     CLOSE_PINGS = 14
     CLOSE_COUNT = 15
     LAYER_COUNT = 7
+    SESSION_SIGN_IN = 1
+    SESSION_USER = 2
+    SESSION_ROLE = 3
+    TOKEN_VERSION = 1
+    TOKEN_KEY_ID_BYTES = 4
+    TOKEN_ACCESS_KEY_ID_BYTES = 20
+    TOKEN_NONCE_BYTES = 12
+    TOKEN_TAG_BYTES = 16
+    TOKEN_HEADER_BYTES = 25
+    CLAIMS_FORMAT = 1
+    CLAIMS_IS_CHAINED = 1
+    CLAIMS_HAS_MFA = 2
+    CLAIMS_HAS_BOUND = 4
+    MAX_SESSION_TOKEN = 8192
+    MAX_SESSION_TAGS = 50
+    BOUND_PROOF_MS = 300000
+    CLOCK_SKEW_MS = 30000
     MAX_REQUEST_BYTES = 65536
     MAX_BATCH_BYTES = 1048576
     MAX_BATCH_REQUESTS = 1000
@@ -440,18 +461,18 @@ cdef extern from *:
     """
     static const char *const RESERVED_KEYS[] = {"aws:currenttime", "aws:epochtime", "aws:federatedprovider", "aws:resourceaccount", "aws:sourceidentity", "aws:tokenissuetime", "aws:userid", "aws:username", "aws:viaawsservice"};
     static const char *const RESERVED_PREFIXES[] = {"aws:multifactorauth", "aws:principal", "aws:resourceorg", "aws:calledvia", "sts:", "saml:", "sidecar:"};
-    static const char *const REASON_WORDS[] = {"", "identity_allow", "resource_allow", "root_allow", "always_allowed", "explicit_deny", "no_identity_allow", "no_resource_allow", "no_permissions_boundary_allow", "no_session_allow", "no_service_control_allow", "unknown_principal", "resource_account_unknown", "cross_partition", "session_invalid", "no_snapshot", "immutable_resource", "internal_error", "audit_unavailable"};
+    static const char *const REASON_WORDS[] = {"", "identity_allow", "resource_allow", "root_allow", "always_allowed", "explicit_deny", "no_identity_allow", "no_resource_allow", "no_permissions_boundary_allow", "no_session_allow", "no_service_control_allow", "unknown_principal", "resource_account_unknown", "cross_partition", "session_invalid", "no_snapshot", "immutable_resource", "internal_error", "audit_unavailable", "session_expired", "session_revoked", "session_unverifiable", "session_kind_not_allowed"};
     static const char *const MFA_WORDS[] = {"totp", "webauthn", "u2f", "recovery"};
     static const uint32_t RECORD_SIZES[] = {1, 64, 4, 44, 4, 4, 4, 24, 8, 4, 24, 4, 16, 8, 20, 8, 8, 16, 16, 8, 16, 16, 24, 16, 4, 12, 16, 16, 4, 16, 4, 4, 20, 4, 8, 16, 4, 24};
     """
     const char *RESERVED_KEYS[9]
     const char *RESERVED_PREFIXES[7]
-    const char *REASON_WORDS[19]
+    const char *REASON_WORDS[23]
     const char *MFA_WORDS[4]
     const uint32_t RECORD_SIZES[38]
 
 cdef enum:
     RESERVED_KEYS_COUNT = 9
     RESERVED_PREFIXES_COUNT = 7
-    REASON_WORDS_COUNT = 19
+    REASON_WORDS_COUNT = 23
     MFA_WORDS_COUNT = 4

@@ -9,8 +9,11 @@ cdef extern from *:
     #ifndef MADV_HUGEPAGE
     #define MADV_HUGEPAGE 14
     #endif
+    #ifndef MADV_NOHUGEPAGE
+    #define MADV_NOHUGEPAGE 15
+    #endif
     """
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_HUGEPAGE, EINTR
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_HUGEPAGE, MADV_NOHUGEPAGE, EINTR
     void *MAP_FAILED
     int errno
     ssize_t read(int fd, void *data, size_t count) nogil
@@ -68,6 +71,20 @@ cdef bint memory_fill(ImageMemory *memory, int source, const uint8_t *data, uint
             return False
         done += got
     return mprotect(memory.start, memory.mapped, PROT_READ) == 0
+
+
+cdef void *pages_take(uint64_t size) noexcept nogil:
+    # Memory that is zero and is not there before it is touched, page by page; NULL: there is none.
+    cdef void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if pages == MAP_FAILED:
+        return NULL
+    madvise(pages, size, MADV_NOHUGEPAGE)
+    return pages
+
+
+cdef void pages_drop(void *pages, uint64_t size) noexcept nogil:
+    if pages != NULL:
+        munmap(pages, size)
 
 
 cdef str image_str(const ImageView *image, uint32_t offset, uint32_t length):

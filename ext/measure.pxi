@@ -25,6 +25,8 @@ cdef extern from *:
 
 cdef void measure_all(
     const ImageView *image,
+    Opener *opener,
+    Narrow *narrow,
     const uint8_t *data,
     const uint32_t *lengths,
     uint32_t count,
@@ -43,6 +45,7 @@ cdef void measure_all(
     cdef Reader reader
     cdef uint8_t[ANSWER_MOST] out
     cdef uint64_t start
+    cdef uint64_t now = clock_monotonic()
     cdef uint32_t i
     cdef uint8_t *end
     for i in range(count):
@@ -50,7 +53,9 @@ cdef void measure_all(
         if whole:
             start = read_ticks()
             end = NULL
-            if question_read(image, slice_of(data, lengths[i]), seconds, 0, &e, &request, &fault):
+            if question_read(
+                image, opener, narrow, slice_of(data, lengths[i]), seconds, 0, now, &e, &request, &fault
+            ):
                 end = question_answer(&e, &request, out, &result, &fault)
             ticks[i] = read_ticks() - start
             if end != NULL:
@@ -59,7 +64,11 @@ cdef void measure_all(
             request_clear(&request)
             reader = reader_of(slice_of(data, lengths[i]))
             eval_clear(&e, image, &request, seconds, 0)
-            if read_authorize(&reader, &request, &fault) and request_read(&e, &request, &fault):
+            if not read_authorize(&reader, &request, &fault):
+                break
+            if request.has_session_token:
+                token_take(&e, &request, opener, narrow, now)
+            if request_read(&e, &request, &fault):
                 start = read_ticks()
                 result = decide(&e, &request, &layers, &mfa, &fault)
                 ticks[i] = read_ticks() - start
@@ -67,7 +76,7 @@ cdef void measure_all(
         data += lengths[i]
 
 
-def measure(Image image, bytes requests, lengths, *, int64_t seconds, bint whole):
+def measure(Image image, bytes requests, lengths, *, int64_t seconds, bint whole, SessionState sessions=None):
     """
     Decide each request once and return what each took.
 
@@ -75,6 +84,7 @@ def measure(Image image, bytes requests, lengths, *, int64_t seconds, bint whole
         requests: Serialized ``AuthorizeRequest`` messages, one behind the other.
         lengths: An ``array("I")`` of their lengths.
         whole: Measure from request bytes to answer bytes, not the decision alone.
+        sessions: What session tokens are opened with.
 
     Returns:
         Nanoseconds of each request as an ``array("d")``, less the cost of reading the clock; that cost in nanoseconds;
@@ -91,6 +101,11 @@ def measure(Image image, bytes requests, lengths, *, int64_t seconds, bint whole
     cdef uint32_t i
     from array import array
 
+    cdef Opener *opener = NULL
+    cdef Narrow *narrow = NULL
+    if sessions is not None:
+        opener = &sessions.desk.tokens.opener
+        narrow = &sessions.desk.tokens.narrow
     if sum(lengths) != len(requests):
         raise ValueError("the lengths do not add up to the requests")
     cdef const uint8_t *data = <const uint8_t *><const char *>requests
@@ -101,7 +116,7 @@ def measure(Image image, bytes requests, lengths, *, int64_t seconds, bint whole
         begun_nanos = read_nanos()
         begun_ticks = read_ticks()
         measure_all(
-            &image.view, data, &sizes[0], count, seconds, whole, &view[0], decisions
+            &image.view, opener, narrow, data, &sizes[0], count, seconds, whole, &view[0], decisions
         )
         spent = read_ticks() - begun_ticks
         begun_nanos = read_nanos() - begun_nanos

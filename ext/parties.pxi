@@ -13,19 +13,7 @@ cdef struct Layers:
     bint has_session
     bint must_grant           # the resource policy must grant by itself
     bint same_account
-
-
-cdef bint session_name_valid(Slice name) noexcept nogil:
-    # SPEC: STS AssumeRole, RoleSessionName: [\w+=,.@-]{2,64}.
-    cdef uint32_t i
-    cdef uint8_t c
-    if name.len < 2 or name.len > 64:
-        return False
-    for i in range(name.len):
-        c = name.data[i]
-        if not (97 <= c | 32 <= 122 or 48 <= c <= 57 or c == 95 or c == 43 or c == 61 or c == 44 or c == 46 or c == 64 or c == 45):
-            return False
-    return True
+    Eval *narrow              # whom the session policies of a token are asked with; NULL: they stand in the image itself
 
 
 cdef bint ends_with(Slice text, const char *end, uint32_t length) noexcept nogil:
@@ -239,7 +227,11 @@ cdef inline bint same_partition(const Eval *e) noexcept nogil:
 
 cdef void eval_clear(Eval *e, const ImageView *image, const Request *request, int64_t seconds, uint32_t nanos) noexcept nogil:
     e.image = image
+    e.facts = image
     e.request = request
+    e.token = NULL
+    e.token_refusal = REASON_UNSPECIFIED
+    e.narrow = NULL
     e.now_seconds = seconds
     e.now_nanos = nanos
     e.caller = CALLER_ANONYMOUS
@@ -260,14 +252,33 @@ cdef void eval_clear(Eval *e, const ImageView *image, const Request *request, in
     e.missing = NULL
 
 
+cdef void token_take(Eval *e, Request *request, Opener *opener, Narrow *narrow, uint64_t monotonic) noexcept nogil:
+    # Let a session token say who calls. *monotonic*: nanoseconds of the clock by which keys go out of date.
+    cdef const Session *session = token_find(opener, request.session_token)
+    request.principal = slice_of(NULL, 0)
+    e.token_refusal = REASON_SESSION_INVALID
+    if session == NULL:
+        return
+    e.token = session
+    e.narrow = narrow
+    e.token_refusal = session_refusal(session, opener.keys, moment_ms(e.now_seconds, e.now_nanos), monotonic)
+    # Named in answers and records, whether it counts or not.
+    request.principal = session.arn
+
+
 cdef bint parties_read(Eval *e, const Request *request, Fault *fault) noexcept nogil:
     # Read caller, action and resource, without looking at the image but to have the slots of its tables on their way
     # from memory; reading the context, which comes next, takes as long as that.
     if not request_check(request, fault):
         return False
     e.caller_key = 0
-    if not request.has_session_token and not caller_read(e, request, fault):
-        return False
+    if not request.has_session_token:
+        if not caller_read(e, request, fault):
+            return False
+    elif e.token_refusal == REASON_UNSPECIFIED:
+        e.caller = e.token.caller
+        e.session = e.token.name
+        e.caller_key = e.token.principal_len
     e.resource_is_any = request.resource.len == 1 and request.resource.data[0] == 42
     if not e.resource_is_any and (
         not arn_parse(request.resource.data, request.resource.len, &e.resource)
@@ -281,7 +292,10 @@ cdef bint parties_read(Eval *e, const Request *request, Fault *fault) noexcept n
     e.action_hash = hash_text(e.action.data, e.action.len)
     PREFETCH(&e.image.action_table[e.action_hash & e.image.action_mask])
     if e.caller_key:
-        e.caller_hash = hash_text(request.principal.data, e.caller_key)
+        if UNLIKELY(e.token != NULL):
+            e.caller_hash = e.token.principal_hash
+        else:
+            e.caller_hash = hash_text(request.principal.data, e.caller_key)
         PREFETCH(&e.image.principal_table[e.caller_hash & e.image.principal_mask])
     return True
 
@@ -318,6 +332,41 @@ cdef bint caller_find(Eval *e) noexcept nogil:
     for i in range(8):
         PREFETCH(head + 16 * i)
     return True
+
+
+cdef bint person_is_same(const Eval *e) noexcept nogil:
+    # Whether the user who signed in is still there, as far as the image knows, and not another one of the same name.
+    cdef const Session *session = e.token
+    cdef const Principal *person
+    cdef uint32_t number
+    if session.person.len == 0 or (
+        session.caller == CALLER_USER
+        and slice_equals(session.person, session.arn.data, session.arn.len)
+        and slice_equals(session.person_id, session.principal_id.data, session.principal_id.len)
+    ):
+        return True
+    number = table_find_hashed(
+        e.image, e.image.principal_table, e.image.principal_mask, e.image.principals, sizeof(Principal),
+        session.person.data, session.person.len, session.person_hash,
+    )
+    if number != IMAGE_NONE:
+        person = &e.image.principals[number]
+        return person.kind == CALLER_USER and slice_equals(
+            session.person_id, e.image.strings + person.unique_id, person.unique_id_len
+        )
+    # Of other accounts nobody here knows who is there.
+    number = table_find(
+        e.image, e.image.account_table, e.image.account_mask, e.image.accounts, sizeof(Account),
+        session.person_account.data, session.person_account.len,
+    )
+    return number == IMAGE_NONE or e.image.accounts[number].flags & ACCOUNT_KNOWN == 0
+
+
+cdef inline bint caller_is_same(const Eval *e) noexcept nogil:
+    # Whether those whom a token names are those whom the image knows, and not others of the same names.
+    return slice_equals(
+        e.token.principal_id, e.image.strings + e.principal.unique_id, e.principal.unique_id_len
+    ) and person_is_same(e)
 
 
 cdef void action_find(Eval *e) noexcept nogil:

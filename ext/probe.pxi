@@ -34,11 +34,15 @@ cdef class ConnectionProbe:
 
     cdef Probe *probe
     cdef Image image          # held while the connection may decide by it
+    cdef SessionState sessions  # likewise, while it may open tokens with it
 
     def __cinit__(self):
         self.probe = NULL
 
-    def __init__(self, Image image, *, limits, int64_t seconds, uint64_t ring_bytes=0, bint must_record=False):
+    def __init__(
+        self, Image image, *, limits, int64_t seconds, uint64_t ring_bytes=0, bint must_record=False,
+        SessionState sessions=None,
+    ):
         """
         Args:
             image: What it decides by; None for no snapshot.
@@ -46,6 +50,7 @@ cdef class ConnectionProbe:
             seconds: The time since the epoch at which everything is decided.
             ring_bytes: Room for decision records, a power of two; 0 to keep none.
             must_record: Whether an answer leaves only if there is room for its record.
+            sessions: What session tokens are opened with; None: every one is denied.
         """
         cdef Probe *probe = <Probe *>calloc(1, sizeof(Probe))
         if self.probe != NULL or probe == NULL:
@@ -60,7 +65,13 @@ cdef class ConnectionProbe:
         probe.worker.desk = <Desk *>calloc(1, sizeof(Desk))
         if probe.worker.desk == NULL:
             raise MemoryError
-        desk_set_up(probe.worker.desk, 0)
+        if not desk_set_up(probe.worker.desk, 0):
+            raise MemoryError
+        self.sessions = sessions
+        if sessions is not None:
+            if not desk_can_open(probe.worker.desk):
+                raise MemoryError
+            probe.worker.desk.tokens.opener.keys = &sessions.keys
         if ring_bytes:
             ring_start(probe.worker.desk, ring_bytes, 1, 1, must_record)
         probe.worker.http2.owner = probe

@@ -30,6 +30,8 @@ cdef struct Request:
     Slice resource
     Slice resource_account
     bint has_session_token
+    Slice session_token
+    uint32_t token_fields # how many fields held one
     bint simulation       # a federated user may be named
     uint32_t entry_count
     uint32_t override_count
@@ -68,6 +70,8 @@ cdef inline void request_clear(Request *request) noexcept nogil:
     request.resource = slice_of(NULL, 0)
     request.resource_account = slice_of(NULL, 0)
     request.has_session_token = False
+    request.session_token = slice_of(NULL, 0)
+    request.token_fields = 0
     request.simulation = False
     request.entry_count = 0
     request.override_count = 0
@@ -88,6 +92,13 @@ cdef bint key_is_reserved(const uint8_t *folded, uint32_t length) noexcept nogil
         if strlen(RESERVED_KEYS[i]) == length and memcmp(RESERVED_KEYS[i], folded, length) == 0:
             return True
     return False
+
+
+cdef inline void slot_note(Request *request, uint32_t number) noexcept nogil:
+    # Have the entry of this number found by its key.
+    cdef uint32_t i = request.entries[number].key & (KEY_SLOTS - 1)
+    if request.entries[number].key != IMAGE_NONE:
+        request.slots[i] = <uint8_t>(number + 1) if request.slots[i] == 0 and number < SLOT_SHARED - 1 else SLOT_SHARED
 
 
 cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, Fault *fault) noexcept nogil:
@@ -131,10 +142,28 @@ cdef bint entry_bind(const ImageView *image, Request *request, uint32_t number, 
             return fault_set(fault, where, b"a value of the key is too long")
         if value.len:
             entry.is_null = False
-    if entry.key != IMAGE_NONE:
-        i = entry.key & (KEY_SLOTS - 1)
-        request.slots[i] = <uint8_t>(number + 1) if request.slots[i] == 0 and number < SLOT_SHARED - 1 else SLOT_SHARED
+    slot_note(request, number)
     return True
+
+
+cdef void request_bind_again(const Request *source, const ImageView *image, Request *request) noexcept nogil:
+    # The same request, checked before, bound to another image.
+    cdef uint8_t folded[MAX_CONTEXT_KEY + 8]
+    cdef ContextEntry *entry
+    cdef uint32_t i
+    request.entry_count = source.entry_count
+    request.override_count = source.override_count
+    request.value_count = source.value_count
+    memcpy(request.entries, source.entries, source.entry_count * sizeof(ContextEntry))
+    memcpy(request.values, source.values, source.value_count * sizeof(Slice))
+    memset(request.slots, 0, sizeof(request.slots))
+    for i in range(request.entry_count):
+        entry = &request.entries[i]
+        fold_text(entry.name.data, entry.name.len, folded)
+        entry.key = table_find_hashed(
+            image, image.key_table, image.key_mask, image.keys, sizeof(Key), folded, entry.name.len, entry.name_hash
+        )
+        slot_note(request, i)
 
 
 cdef extern from *:
@@ -169,6 +198,19 @@ cdef bint account_valid(const Slice *account) noexcept nogil:
         return False
     for i in range(12):
         if account.data[i] < 48 or account.data[i] > 57:
+            return False
+    return True
+
+
+cdef bint session_name_valid(Slice name) noexcept nogil:
+    # SPEC: STS AssumeRole, RoleSessionName: [\w+=,.@-]{2,64}.
+    cdef uint32_t i
+    cdef uint8_t c
+    if name.len < 2 or name.len > 64:
+        return False
+    for i in range(name.len):
+        c = name.data[i]
+        if not (97 <= c | 32 <= 122 or 48 <= c <= 57 or c == 95 or c == 43 or c == 61 or c == 44 or c == 46 or c == 64 or c == 45):
             return False
     return True
 

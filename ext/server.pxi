@@ -20,7 +20,7 @@ cdef class DataServer:
     """
 
     cdef Server *server
-    cdef list images          # that a worker may still decide by: (number of the mail, image)
+    cdef list mails           # that a worker may still go by: (number, image, session state)
     cdef uint64_t number      # of the last mail
     cdef bytes constant
     cdef object publishing    # a lock: threads, and what they hold, neither begin nor end meanwhile
@@ -47,7 +47,7 @@ cdef class DataServer:
             raise ValueError(f"1 to {WORKERS_MOST} workers")
         if not 1 <= len(listeners) <= LISTENERS_MOST:
             raise ValueError(f"1 to {LISTENERS_MOST} listening sockets")
-        self.images = []
+        self.mails = [(0, None, None)]
         self.number = 0
         self.publishing = Lock()
         self.server = <Server *>calloc(1, sizeof(Server))
@@ -141,35 +141,57 @@ cdef class DataServer:
         The image before is let go once no worker can be using it, idle ones included. That is waited for a second at
         most, without the GIL; if it takes longer, the next call sees to it.
         """
-        cdef const ImageView *view = NULL if image is None else &image.view
-        cdef Worker *worker
-        cdef uint64_t latest
-        cdef uint64_t least = 0
+        with self.publishing:
+            if not self.has_ended:
+                self.send_mail(image, self.mails[len(self.mails) - 1][2])
+
+    def publish_sessions(self, SessionState state):
+        """
+        Have every worker open session tokens with *state* from its next call on; None: every token is denied.
+
+        The state before is let go as images are.
+
+        Raises:
+            InternalError: A worker cannot be given what it opens tokens with.
+        """
         cdef uint32_t i
         with self.publishing:
             if self.has_ended:
                 return
-            self.number += 1
-            # Held before any worker can see it.
-            self.images.append((self.number, image))
             for i in range(self.server.worker_count):
-                worker = &self.server.workers[i]
-                atomic_put(&worker.mail_image, <uint64_t><size_t>view)
-                atomic_put(&worker.mail_number, self.number)
-                if worker.runs:
-                    bell_ring(worker.bell)
-                else:
-                    worker_take_image(worker)
-            with nogil:
-                latest = clock_monotonic() + NANOS
-                while True:
-                    least = self.number
-                    for i in range(self.server.worker_count):
-                        least = min(least, atomic_get(&self.server.workers[i].taken))
-                    if least == self.number or clock_monotonic() >= latest:
-                        break
-                    usleep(200)
-            self.images = [(number, held) for number, held in self.images if number >= least]
+                if state is not None and not desk_can_open(self.server.workers[i].desk):
+                    raise InternalError("session tokens cannot be opened", cause="libcrypto has no memory left")
+            self.send_mail(self.mails[len(self.mails) - 1][1], state)
+
+    cdef object send_mail(self, Image image, SessionState state):
+        cdef const ImageView *view = NULL if image is None else &image.view
+        cdef const SessionKeys *keys = NULL if state is None else &state.keys
+        cdef Worker *worker
+        cdef uint64_t latest
+        cdef uint64_t least = 0
+        cdef uint32_t i
+        self.number += 1
+        # Held before any worker can see it.
+        self.mails.append((self.number, image, state))
+        for i in range(self.server.worker_count):
+            worker = &self.server.workers[i]
+            atomic_put(&worker.mail_image, <uint64_t><size_t>view)
+            atomic_put(&worker.mail_sessions, <uint64_t><size_t>keys)
+            atomic_put(&worker.mail_number, self.number)
+            if worker.runs:
+                bell_ring(worker.bell)
+            else:
+                worker_take_mail(worker)
+        with nogil:
+            latest = clock_monotonic() + NANOS
+            while True:
+                least = self.number
+                for i in range(self.server.worker_count):
+                    least = min(least, atomic_get(&self.server.workers[i].taken))
+                if least == self.number or clock_monotonic() >= latest:
+                    break
+                usleep(200)
+        self.mails = [mail for mail in self.mails if mail[0] >= least]
 
     def set_serving(self, bint is_serving):
         """Say in the health service whether decisions can be given."""
@@ -205,7 +227,7 @@ cdef class DataServer:
             self.has_ended = True
             with nogil:
                 server_end(self.server)
-            self.images = []
+            self.mails = [(self.number, None, None)]
 
     def telemetry(self):
         """Return what was counted so far: of the thread that accepts first, then of each worker."""
@@ -230,7 +252,7 @@ cdef class DataServer:
 
     def held_images(self):
         """Return how many images are held: the one in place, and any that a worker may still decide by."""
-        return sum(image is not None for _, image in self.images)
+        return len({id(image) for _, image, _ in self.mails if image is not None})
 
     def wait_for_records(self, int milliseconds):
         """Wait, without the GIL, until a ring fills up, or for *milliseconds*."""

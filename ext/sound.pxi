@@ -321,7 +321,9 @@ cdef const char *conditions_unsound(const ImageView *v) noexcept nogil:
         ):
             return "a network is damaged"
     for i in range(v.counts[SECTION_KEYS]):
-        if text_outside(v, v.keys[i].name, v.keys[i].name_len):
+        if text_outside(v, v.keys[i].name, v.keys[i].name_len) or (
+            v.keys[i].source == SOURCE_PRINCIPAL_TAG and v.keys[i].name_len < TAG_PREFIX
+        ):
             return "a condition key is damaged"
     return NULL
 

@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # What a thread tells of its work in plain memory: counters, histograms, and a ring of decision records.
 #
-# One thread writes, any thread may read at any time. Words are written whole, so a reader sees old or new numbers but
-# never torn ones.
+# One thread writes, any thread may read at any time.
 
 cdef extern from *:
     """
     #include <time.h>
-    #define ATOMIC_GET(place) __atomic_load_n(place, __ATOMIC_ACQUIRE)
-    #define ATOMIC_PUT(place, value) __atomic_store_n(place, value, __ATOMIC_RELEASE)
-    #define ATOMIC_PEEK(place) __atomic_load_n(place, __ATOMIC_RELAXED)
-    /* The one writer of a counter needs no locked instruction. */
-    #define COUNT_ADD(place, value) \
-        __atomic_store_n(place, __atomic_load_n(place, __ATOMIC_RELAXED) + (value), __ATOMIC_RELAXED)
     #define LEADING_ZEROS(value) __builtin_clzll(value)
     static inline uint64_t clock_nanos(clockid_t clock) {
         struct timespec now;
@@ -22,10 +15,6 @@ cdef extern from *:
     #define clock_monotonic() clock_nanos(CLOCK_MONOTONIC)
     #define clock_realtime() clock_nanos(CLOCK_REALTIME)
     """
-    uint64_t atomic_get "ATOMIC_GET" (const uint64_t *place) nogil
-    void atomic_put "ATOMIC_PUT" (uint64_t *place, uint64_t value) nogil
-    uint64_t atomic_peek "ATOMIC_PEEK" (const uint64_t *place) nogil
-    void count_add "COUNT_ADD" (uint64_t *place, uint64_t value) nogil
     uint32_t LEADING_ZEROS(uint64_t value) nogil
     uint64_t clock_monotonic() nogil  # nanoseconds
     uint64_t clock_realtime() nogil   # nanoseconds since the epoch

@@ -197,10 +197,11 @@ cdef bint read_authorize(Reader *reader, Request *request, Fault *fault) noexcep
                 return False
             request.has_session_token = False
         elif field == 2:
-            if not read_text(reader, &text, b"session_token", fault):
+            if not read_text(reader, &request.session_token, b"session_token", fault):
                 return False
             request.principal = slice_of(NULL, 0)
             request.has_session_token = True
+            request.token_fields += 1
         elif field == 3:
             if not read_text(reader, &request.action, b"action", fault):
                 return False
@@ -299,12 +300,23 @@ cdef uint8_t *write_answer(
 
 
 cdef bint question_read(
-    const ImageView *image, Slice message, int64_t seconds, uint32_t nanos, Eval *e, Request *request, Fault *fault
+    const ImageView *image,
+    Opener *opener,
+    Narrow *narrow,
+    Slice message,
+    int64_t seconds,
+    uint32_t nanos,
+    uint64_t monotonic,
+    Eval *e,
+    Request *request,
+    Fault *fault,
 ) noexcept nogil:
-    # An AuthorizeRequest, checked and bound to *image*, which may be NULL; False with *fault* set.
+    # An AuthorizeRequest, checked and bound to *image*, which may be NULL; False with *fault* set. What a session token in
+    # it says stands in *opener* until the next one is opened.
     cdef Reader reader = reader_of(message)
     request_clear(request)
     e.image = image
+    e.token = NULL
     if message.len > MAX_REQUEST_BYTES:
         return fault_set(fault, b"request", b"it is longer than 65536 bytes")
     if not read_authorize(&reader, request, fault):
@@ -314,6 +326,8 @@ cdef bint question_read(
             return fault_set(fault, b"principal", b"it is too long")
         return True
     eval_clear(e, image, request, seconds, nanos)
+    if UNLIKELY(request.has_session_token):
+        token_take(e, request, opener, narrow, monotonic)
     return request_read(e, request, fault)
 
 

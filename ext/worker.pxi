@@ -122,8 +122,9 @@ cdef struct Worker:
     const ImageView *image    # what it decides by; held by Python until `taken` says otherwise
     uint8_t *input            # owned
     uint8_t *output           # owned
-    # The mailbox: the number is written after the image, so whoever sees the number sees that image or a later one.
+    # The mailbox: the number is written last, so whoever sees the number sees what came with it or something later.
     uint64_t mail_image       # const ImageView *
+    uint64_t mail_sessions    # const SessionKeys *
     uint64_t mail_number
     uint64_t taken            # number of the mail it has taken
     # The inbox: a ring of descriptors from the thread that accepts.
@@ -175,11 +176,12 @@ cdef inline void bell_silence(int bell) noexcept nogil:
 
 # Calls.
 
-cdef inline void worker_take_image(Worker *worker) noexcept nogil:
-    # Between two calls. INVARIANT: no pointer into the old image is left anywhere in this thread.
+cdef inline void worker_take_mail(Worker *worker) noexcept nogil:
+    # Between two calls. INVARIANT: no pointer into what was there before is left anywhere in this thread.
     cdef uint64_t number = atomic_get(&worker.mail_number)
     if UNLIKELY(number != worker.taken):
         worker.image = <const ImageView *><size_t>atomic_get(&worker.mail_image)
+        worker.desk.tokens.opener.keys = <const SessionKeys *><size_t>atomic_get(&worker.mail_sessions)
         atomic_put(&worker.taken, number)
 
 
@@ -214,7 +216,7 @@ cdef void worker_answer(void *owner, uint32_t method, Slice message, Reply *repl
     cdef Server *server = worker.server
     cdef ClockReading now
     cdef uint64_t nanos
-    worker_take_image(worker)
+    worker_take_mail(worker)
     if method == METHOD_HEALTH_CHECK:
         answer_health(server, message, reply)
         return
@@ -439,7 +441,7 @@ cdef void worker_look_around(Worker *worker) noexcept nogil:
     cdef Socket *after
     cdef uint64_t tail
     bell_silence(worker.bell)
-    worker_take_image(worker)
+    worker_take_mail(worker)
     if atomic_get(&worker.order) == ORDER_DRAIN:
         while socket != NULL:
             after = socket.after
@@ -600,7 +602,8 @@ cdef bint worker_set_up(Worker *worker, Server *server, uint16_t number) noexcep
     worker.output = <uint8_t *>malloc(OUTPUT_BYTES)
     if worker.epoll < 0 or worker.bell < 0 or worker.desk == NULL or worker.input == NULL or worker.output == NULL:
         return False
-    desk_set_up(worker.desk, number)
+    if not desk_set_up(worker.desk, number):
+        return False
     worker.http2.owner = worker
     worker.http2.answer_call = worker_answer
     worker.http2.unpark = worker_unpark

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +38,20 @@ from sidecar.services.mfa_opener import MfaOpener
 from sidecar.services.raw_records import RecordSource
 from sidecar.services.record_masks import Masker, load_mask_key
 from sidecar.services.record_sink import FileSink, OutputSink, RecordSink
+from sidecar.services.sessions.journal import NullSessionMetrics, PrometheusSessionMetrics, SessionJournal
+from sidecar.services.sessions.keys import SESSION_KEY_FILE, SessionKeyFile
+from sidecar.services.sessions.opener import RevocationOpener, SessionOpener
+from sidecar.services.sessions.service import SessionService
+from sidecar.services.sessions.watching import SessionWatch
 from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
 from sidecar.services.spill import SPILL_FOLDER, Spill
+from sidecar.services.step_up import StepUpService
 from sidecar.services.watching import SourceWatcher
 from sidecar.settings import Settings
+from sidecar.transports.authentication import Authenticator
 from sidecar.transports.certificates import TlsFiles
+from sidecar.transports.challenge_service import challenge_methods, challenge_streams
 from sidecar.transports.data_listener import DataListener, Recording
 from sidecar.transports.decision_records import RecordRenderer
 from sidecar.transports.decision_source import CoreRecords
@@ -51,9 +59,12 @@ from sidecar.transports.grpc_server import GrpcListener
 from sidecar.transports.grpc_services import management_methods
 from sidecar.transports.http_server import HttpListener, build_application
 from sidecar.transports.mfa_service import MFA_SERVICE, mfa_methods
+from sidecar.transports.permissions import SESSION_SERVICE, Permissions
+from sidecar.transports.session_service import session_methods
 
 if TYPE_CHECKING:
     from sidecar.services.mfa import MfaServices
+    from sidecar.services.sessions.passwords import PasswordService
 
 
 def configure_logging(level: str, style: str) -> Log:
@@ -81,6 +92,8 @@ def configure_logging(level: str, style: str) -> Log:
     return log
 
 
+#: Name of the SQLite file inside the state directory, which its module would bring a database for.
+STORE_FILE = "mfa.db"
 #: Seconds that writing the last decision records may take, however short calls are to be waited for.
 _LEAST_LOG_SECONDS = 2.0
 #: What the first load sends to the main thread; no signal has this number.
@@ -135,7 +148,7 @@ class Application:
         self._is_draining = False
 
         prepare_state_dir(settings.state_dir)
-        token = AdminToken(create_admin_token(settings.state_dir))
+        administrator = AdminToken(create_admin_token(settings.state_dir))
         disable_created_metrics()  # type: ignore[no-untyped-call]
         recorder = Recorder()
         metrics = PrometheusMetrics(recorder)
@@ -173,18 +186,52 @@ class Application:
         mfa_metrics = PrometheusMfaMetrics(metrics.registry)
         audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
         self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log))
-        if any(_states_mfa(settings)) or (settings.state_dir / "mfa.db").exists():
+        if any(_states_mfa(settings)) or has_store(settings):
             # What keeps devices from being used is to be told now, not to the first person who needs one.
             self._mfa.open()
+        keys = session_key_file(settings)
+        keys.create(time.time_ns() // 1_000_000)
+        session_metrics = PrometheusSessionMetrics(metrics.registry)
+        self._watch = SessionWatch(
+            keys=keys,
+            revocations=RevocationOpener(self._mfa, has_store=functools.partial(has_store, settings), now=time.time_ns),
+            grace=settings.revocation_grace,
+            now=time.time_ns,
+            monotonic=time.monotonic_ns,
+            metrics=session_metrics,
+            log=log,
+            publish=lambda _state: None,
+        )
+        journal = SessionJournal(audit=audit, metrics=session_metrics)
+        self._sessions = SessionService(
+            watch=self._watch,
+            directory=lambda: self._snapshots.image,
+            engine=authorizer,
+            journal=journal,
+            parts=SessionOpener(self._mfa, engine=authorizer, journal=journal, now=time.time_ns),
+            has_store=functools.partial(has_store, settings),
+            now=time.time_ns,
+        )
+        permissions = Permissions(authorizer)
+        step_up = StepUpService(
+            open_challenges=lambda: self._mfa.open().challenges,
+            sessions=self._sessions,
+            prompt_url=lambda _challenge_id: "",
+        )
         self._management = GrpcListener(
             addresses=settings.management,
             methods={
                 **management_methods(
-                    authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
+                    authorizer=authorizer,
+                    simulator=Simulator(now=time.time_ns),
+                    snapshots=self._snapshots,
+                    permissions=permissions,
                 ),
-                MFA_SERVICE: mfa_methods(self._mfa.open),
+                MFA_SERVICE: {**mfa_methods(self._mfa.open, permissions), **challenge_methods(step_up)},
+                SESSION_SERVICE: session_methods(self._sessions),
             },
-            verify_authorization=token.verify_authorization,
+            streams={MFA_SERVICE: challenge_streams(step_up)},
+            authenticate=Authenticator(administrator=administrator, sessions=self._sessions).authenticate,
             tls=_tls_files(settings),
             with_reflection=True,
             metrics=metrics,
@@ -243,6 +290,7 @@ class Application:
         if self._data is not None:
             self._data.set_serving(True)
         self._watcher.start()
+        self._watch.start()
         self._announce(f"iam-sidecar {__version__} serving: {', '.join(addresses)}, snapshot {revision[:12]}")
 
     def _load_first(self) -> None:
@@ -289,8 +337,40 @@ class Application:
             self._decision_log.stop(max(self._settings.drain_timeout, _LEAST_LOG_SECONDS))
         if self._http is not None:
             self._http.stop()
+        self._watch.stop()
         self._mfa.close()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
+
+
+def has_store(settings: Settings) -> bool:
+    """Say whether there can be anybody with a device or a password, or anything that was revoked."""
+    return bool(settings.store_url) or (settings.state_dir / STORE_FILE).exists()
+
+
+def session_key_file(settings: Settings) -> SessionKeyFile:
+    """Return the file with the keys of session tokens."""
+    return SessionKeyFile(settings.session_keys or settings.state_dir / SESSION_KEY_FILE)
+
+
+@contextlib.contextmanager
+def open_passwords(settings: Settings, *, audit: AuditTrail) -> Iterator[PasswordService]:
+    """
+    Return what sets passwords, on the store that the settings name, for the length of the block.
+
+    Raises:
+        SettingsError: The store cannot be used.
+        SourceUnavailableError: The store cannot be reached.
+    """
+    from sidecar.services.sessions.hashing import PasswordHasher
+    from sidecar.services.sessions.passwords import PasswordService
+    from sidecar.services.store.engine import open_store
+
+    store = open_store(settings.store_url, state_dir=settings.state_dir)
+    try:
+        journal = SessionJournal(audit=audit, metrics=NullSessionMetrics())
+        yield PasswordService(store=store, hasher=PasswordHasher(), journal=journal, now=time.time_ns)
+    finally:
+        store.close()
 
 
 def _states_mfa(settings: Settings) -> tuple[object, ...]:

@@ -207,7 +207,8 @@ SETTINGS = (
     Setting(
         "store_url",
         "URL",
-        "Where MFA devices are kept: sqlite:///FILE or postgresql://USER@HOST/NAME, which several sidecars may share."
+        "Where MFA devices, passwords and revocations are kept: sqlite:///FILE or postgresql://USER@HOST/NAME, which"
+        " several sidecars may share."
         " Default: mfa.db in the state directory.",
     ),
     Setting(
@@ -216,6 +217,19 @@ SETTINGS = (
         "Keys that TOTP seeds are sealed with. Default: mfa.key in the state directory, made at first use.",
     ),
     Setting("mfa_key_command", "COMMAND", "Command that prints those keys, in place of the file."),
+    Setting(
+        "session_keys",
+        "FILE",
+        "Keys that session tokens are sealed with; sidecars that share the file know each other's sessions. Default:"
+        " session.keys in the state directory, made at first start.",
+    ),
+    Setting(
+        "revocation_grace",
+        "SECONDS",
+        "Longest time that the store may be out of reach before session tokens are denied, since one that was revoked"
+        " could not be told.",
+        "60",
+    ),
     Setting(
         "audit_log", "FILE", "Where audit records go, one JSON line each. Default: audit.jsonl in the state directory."
     ),
@@ -286,6 +300,8 @@ class Settings:
     store_url: str
     mfa_key_file: Path | None
     mfa_key_command: str
+    session_keys: Path | None
+    revocation_grace: float
     audit_log: Path | None
     rp_id: str
     allowed_origin: tuple[str, ...]
@@ -432,6 +448,8 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         store_url=_one(stated, "store_url"),
         mfa_key_file=_path(stated, "mfa_key_file"),
         mfa_key_command=_one(stated, "mfa_key_command"),
+        session_keys=_path(stated, "session_keys"),
+        revocation_grace=_seconds(stated, "revocation_grace", 5, 3600),
         audit_log=_path(stated, "audit_log"),
         rp_id=rp_id,
         allowed_origin=origins or default_origins(rp_id, prompt),

@@ -84,7 +84,7 @@ def unlock(
 
     parse_user(user, "--user")
     with _opened(state_dir, store_url, mfa_key_file, mfa_key_command, config) as services:
-        failures = services.throttles.unlock(_caller(), user)
+        failures = services.throttles.unlock(terminal_caller(), user)
     if as_json:
         print_json({"failures": failures})
     else:
@@ -105,7 +105,7 @@ def rotate_keys(
 ) -> None:
     """Make a new key, and seal the seed of every TOTP device with it."""
     with _opened(state_dir, store_url, mfa_key_file, mfa_key_command, config) as services:
-        rotation = services.rotation.rotate(_caller(), drop_old=drop_old)
+        rotation = services.rotation.rotate(terminal_caller(), drop_old=drop_old)
     if as_json:
         print_json({"key_id": rotation.key_id, "sealed_anew": rotation.sealed_anew, "dropped": list(rotation.dropped)})
         return
@@ -147,7 +147,8 @@ def _opened(
         services.store.close()
 
 
-def _caller() -> Caller:
+def terminal_caller() -> Caller:
+    """Return whoever runs this command, as the audit trail has it."""
     from sidecar.services.callers import Caller
 
     return Caller.administrator(f"terminal:{os.getuid()}")

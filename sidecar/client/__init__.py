@@ -14,6 +14,7 @@ Nothing here ever turns a failure into an allow: what cannot be asked raises a `
 from __future__ import annotations
 
 from sidecar.client.authorization import AsyncAuthorizationClient, AuthorizationClient, SteppedUp
+from sidecar.client.channels import Tls
 from sidecar.client.errors import StepUpExpiredError, StepUpRefusedError
 from sidecar.client.interceptor import (
     PUBLIC,
@@ -23,6 +24,7 @@ from sidecar.client.interceptor import (
     authorized_caller,
 )
 from sidecar.client.proof_required import ProofRequired, proof_required_by
+from sidecar.client.sessions import Identity, Session, SessionClient
 from sidecar.client.step_up import AsyncStepUpClient, StepUpClient, StepUpPrompt
 from sidecar.client.verdict import Question, Verdict
 from sidecar.model.decision import Decision, MfaMethod, MfaRequirement, PolicyLayer
@@ -49,6 +51,7 @@ __all__ = [
     "AuthorizationClient",
     "AuthorizationInterceptor",
     "Decision",
+    "Identity",
     "InternalError",
     "LimitExceededError",
     "MfaError",
@@ -61,6 +64,8 @@ __all__ = [
     "ProofRequired",
     "Question",
     "RequestError",
+    "Session",
+    "SessionClient",
     "SidecarError",
     "SourceUnavailableError",
     "StepUpClient",
@@ -68,6 +73,7 @@ __all__ = [
     "StepUpPrompt",
     "StepUpRefusedError",
     "SteppedUp",
+    "Tls",
     "Verdict",
     "authorized_caller",
     "proof_required_by",

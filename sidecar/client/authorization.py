@@ -12,7 +12,7 @@ from typing import Self
 
 import grpc
 
-from sidecar.client.channels import open_async_channel, open_channel
+from sidecar.client.channels import Tls, open_async_channel, open_channel
 from sidecar.client.errors import error_of
 from sidecar.client.step_up import AsyncStepUpClient, AsyncTell, StepUpClient, Tell
 from sidecar.client.verdict import Question, Verdict, question_to_wire, verdict_from_wire
@@ -55,21 +55,21 @@ class AuthorizationClient:
         self,
         target: str = DEFAULT_TARGET,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         step_up: StepUpClient | None = None,
     ) -> None:
         """
         Args:
             target: Data listener, ``HOST:PORT`` or ``unix:PATH``.
-            credentials: For TLS, where something before the sidecar speaks it.
+            tls: To be stated where something before the sidecar speaks it.
             timeout: Seconds that a decision may take.
             step_up: What opens challenges; without it there is no `authorize_with_step_up`.
         """
         self._target = target
         self._timeout = timeout
         self._step_up = step_up
-        self._channel = open_channel(target, credentials)
+        self._channel = open_channel(target, tls)
         self._stub = pb_grpc.AuthorizationServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -196,21 +196,21 @@ class AsyncAuthorizationClient:
         self,
         target: str = DEFAULT_TARGET,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         step_up: AsyncStepUpClient | None = None,
     ) -> None:
         """
         Args:
             target: Data listener, ``HOST:PORT`` or ``unix:PATH``.
-            credentials: For TLS, where something before the sidecar speaks it.
+            tls: To be stated where something before the sidecar speaks it.
             timeout: Seconds that a decision may take.
             step_up: What opens challenges; without it there is no `authorize_with_step_up`.
         """
         self._target = target
         self._timeout = timeout
         self._step_up = step_up
-        self._channel = open_async_channel(target, credentials)
+        self._channel = open_async_channel(target, tls)
         self._stub = pb_grpc.AuthorizationServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

@@ -6,6 +6,7 @@ How a sidecar is connected to.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
@@ -40,15 +41,46 @@ _OPTIONS: tuple[tuple[str, object], ...] = (
 )
 
 
-def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """
+    Material for TLS, in PEM; a Unix socket takes none.
+
+    Attributes:
+        ca: Whom to trust; None for those whom grpcio trusts.
+        certificate: The client's own, where the sidecar asks for one.
+        key: Its key.
+        server_name: Name in the sidecar's certificate, where it is not the address.
+    """
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
+    server_name: str = ""
+
+
+def open_channel(target: str, tls: Tls | None) -> grpc.Channel:
     """Return a channel to *target*, ``HOST:PORT`` or ``unix:PATH``; it connects when it is first used."""
-    if credentials is None:
+    if tls is None or target.startswith("unix:"):
         return grpc.insecure_channel(target, options=_OPTIONS)
-    return grpc.secure_channel(target, credentials, options=_OPTIONS)
+    return grpc.secure_channel(target, _credentials(tls), options=_options(tls))
 
 
-def open_async_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+def open_async_channel(target: str, tls: Tls | None) -> grpc.aio.Channel:
     """Return a channel for asyncio to *target*; it connects when it is first used."""
-    if credentials is None:
+    if tls is None or target.startswith("unix:"):
         return grpc.aio.insecure_channel(target, options=_OPTIONS)
-    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+    return grpc.aio.secure_channel(target, _credentials(tls), options=_options(tls))
+
+
+def bearer(session_token: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of a call by whoever holds a session."""
+    return (("authorization", f"Bearer {session_token}"),)
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+
+
+def _options(tls: Tls) -> tuple[tuple[str, object], ...]:
+    return (*_OPTIONS, ("grpc.ssl_target_name_override", tls.server_name)) if tls.server_name else _OPTIONS

@@ -15,7 +15,7 @@ from typing import Self
 
 import grpc
 
-from sidecar.client.channels import open_async_channel, open_channel
+from sidecar.client.channels import Tls, bearer, open_async_channel, open_channel
 from sidecar.client.errors import StepUpExpiredError, StepUpRefusedError, error_of, is_transient
 from sidecar.wire.sidecar.v1 import mfa_pb2 as pb
 from sidecar.wire.sidecar.v1 import mfa_pb2_grpc as pb_grpc
@@ -88,17 +88,17 @@ class StepUpClient(_Calls):
         self,
         target: str = DEFAULT_MANAGEMENT,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         """
         Args:
             target: Management listener, ``HOST:PORT`` or ``unix:PATH``.
-            credentials: For TLS; see ``grpc.ssl_channel_credentials``.
+            tls: To be stated where the listener has a certificate.
             timeout: Seconds that a call may take which waits for nobody.
         """
         super().__init__(target, timeout)
-        self._channel = open_channel(target, credentials)
+        self._channel = open_channel(target, tls)
         self._stub = pb_grpc.MfaServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -160,7 +160,7 @@ class StepUpClient(_Calls):
             require_user_verification=require_user_verification,
         )
         try:
-            challenge = self._stub.BeginChallenge(request, metadata=_bearer(session_token), timeout=self._timeout)
+            challenge = self._stub.BeginChallenge(request, metadata=bearer(session_token), timeout=self._timeout)
         except grpc.RpcError as error:
             raise error_of(error, self._target) from None
         return _prompt(challenge, action, resource)
@@ -181,7 +181,7 @@ class StepUpClient(_Calls):
             if left <= 0:
                 raise StepUpExpiredError("nobody answered in time")
             try:
-                for challenge in self._stub.WatchChallenge(request, metadata=_bearer(session_token), timeout=left):
+                for challenge in self._stub.WatchChallenge(request, metadata=bearer(session_token), timeout=left):
                     if _is_answered(challenge):
                         return
             except grpc.RpcError as error:
@@ -198,7 +198,7 @@ class StepUpClient(_Calls):
         """
         request = pb.CollectProofRequest(challenge_id=challenge_id, session_token=session_token)
         try:
-            response = self._stub.CollectProof(request, metadata=_bearer(session_token), timeout=self._timeout)
+            response = self._stub.CollectProof(request, metadata=bearer(session_token), timeout=self._timeout)
         except grpc.RpcError as error:
             raise error_of(error, self._target) from None
         return str(response.session_token)
@@ -224,7 +224,7 @@ class StepUpClient(_Calls):
         """
         request = self._answer(challenge_id, assertion_json, totp_code, recovery_code)
         try:
-            response = self._stub.AnswerChallenge(request, metadata=_bearer(session_token), timeout=self._timeout)
+            response = self._stub.AnswerChallenge(request, metadata=bearer(session_token), timeout=self._timeout)
         except grpc.RpcError as error:
             raise error_of(error, self._target) from None
         return str(response.session_token) or None
@@ -241,17 +241,17 @@ class AsyncStepUpClient(_Calls):
         self,
         target: str = DEFAULT_MANAGEMENT,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         """
         Args:
             target: Management listener, ``HOST:PORT`` or ``unix:PATH``.
-            credentials: For TLS; see ``grpc.ssl_channel_credentials``.
+            tls: To be stated where the listener has a certificate.
             timeout: Seconds that a call may take which waits for nobody.
         """
         super().__init__(target, timeout)
-        self._channel = open_async_channel(target, credentials)
+        self._channel = open_async_channel(target, tls)
         self._stub = pb_grpc.MfaServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -306,7 +306,7 @@ class AsyncStepUpClient(_Calls):
             require_user_verification=require_user_verification,
         )
         try:
-            challenge = await self._stub.BeginChallenge(request, metadata=_bearer(session_token), timeout=self._timeout)
+            challenge = await self._stub.BeginChallenge(request, metadata=bearer(session_token), timeout=self._timeout)
         except grpc.RpcError as error:
             raise error_of(error, self._target) from None
         return _prompt(challenge, action, resource)
@@ -327,7 +327,7 @@ class AsyncStepUpClient(_Calls):
             if left <= 0:
                 raise StepUpExpiredError("nobody answered in time")
             try:
-                watching = self._stub.WatchChallenge(request, metadata=_bearer(session_token), timeout=left)
+                watching = self._stub.WatchChallenge(request, metadata=bearer(session_token), timeout=left)
                 async for challenge in watching:
                     if _is_answered(challenge):
                         return
@@ -345,7 +345,7 @@ class AsyncStepUpClient(_Calls):
         """
         request = pb.CollectProofRequest(challenge_id=challenge_id, session_token=session_token)
         try:
-            response = await self._stub.CollectProof(request, metadata=_bearer(session_token), timeout=self._timeout)
+            response = await self._stub.CollectProof(request, metadata=bearer(session_token), timeout=self._timeout)
         except grpc.RpcError as error:
             raise error_of(error, self._target) from None
         return str(response.session_token)
@@ -367,14 +367,10 @@ class AsyncStepUpClient(_Calls):
         """
         request = self._answer(challenge_id, assertion_json, totp_code, recovery_code)
         try:
-            response = await self._stub.AnswerChallenge(request, metadata=_bearer(session_token), timeout=self._timeout)
+            response = await self._stub.AnswerChallenge(request, metadata=bearer(session_token), timeout=self._timeout)
         except grpc.RpcError as error:
             raise error_of(error, self._target) from None
         return str(response.session_token) or None
-
-
-def _bearer(session_token: str) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {session_token}"),)
 
 
 def _prompt(challenge: pb.Challenge, action: str, resource: str) -> StepUpPrompt:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import struct
 
-from sidecar.model import request
+from sidecar.compile import session_claims
+from sidecar.model import request, session
 from sidecar.model.decision import Decision, MfaMethod, PolicyLayer, Reason
 from sidecar.model.listener import CloseReason, ListenerLimit, RpcMethod, RpcStatus
 from sidecar.model.policy import Comparison, Qualifier, ValueType
@@ -434,6 +435,21 @@ CONSTANTS: dict[str, int] = {
     **{f"CLOSE_{kind.name}": kind.value for kind in CloseReason},
     "CLOSE_COUNT": len(CloseReason),
     "LAYER_COUNT": len(PolicyLayer),
+    **{f"SESSION_{kind.name}": kind.value for kind in session.SessionKind},
+    "TOKEN_VERSION": session_claims.TOKEN_VERSION,
+    "TOKEN_KEY_ID_BYTES": session_claims.KEY_ID_BYTES,
+    "TOKEN_ACCESS_KEY_ID_BYTES": session_claims.ACCESS_KEY_ID_BYTES,
+    "TOKEN_NONCE_BYTES": session_claims.NONCE_BYTES,
+    "TOKEN_TAG_BYTES": session_claims.TAG_BYTES,
+    "TOKEN_HEADER_BYTES": session_claims.HEADER_BYTES,
+    "CLAIMS_FORMAT": session_claims.CLAIMS_FORMAT,
+    "CLAIMS_IS_CHAINED": session_claims.IS_CHAINED,
+    "CLAIMS_HAS_MFA": session_claims.HAS_MFA,
+    "CLAIMS_HAS_BOUND": session_claims.HAS_BOUND,
+    "MAX_SESSION_TOKEN": session.MAX_SESSION_TOKEN,
+    "MAX_SESSION_TAGS": session.MAX_SESSION_TAGS,
+    "BOUND_PROOF_MS": session.BOUND_PROOF_MS,
+    "CLOCK_SKEW_MS": session.CLOCK_SKEW_MS,
     "MAX_REQUEST_BYTES": request.MAX_REQUEST_BYTES,
     "MAX_BATCH_BYTES": request.MAX_BATCH_BYTES,
     "MAX_BATCH_REQUESTS": request.MAX_BATCH_REQUESTS,

@@ -65,7 +65,7 @@ class Reason(IntEnum):
     RESOURCE_ACCOUNT_UNKNOWN = 12
     #: Principal and resource are in different partitions.
     CROSS_PARTITION = 13
-    #: The session token is not one of ours, or its seal is broken.
+    #: The session token is none of ours, comes from the future, or speaks for somebody who is gone or was made anew.
     SESSION_INVALID = 14
     #: No snapshot is in place yet.
     NO_SNAPSHOT = 15
@@ -75,6 +75,14 @@ class Reason(IntEnum):
     INTERNAL_ERROR = 17
     #: The decision log had no place for the record of this decision.
     AUDIT_UNAVAILABLE = 18
+    #: The session is over.
+    SESSION_EXPIRED = 19
+    #: The session, or what it grew from, was revoked.
+    SESSION_REVOKED = 20
+    #: Whether the session was revoked cannot be known: the store is out of reach.
+    SESSION_UNVERIFIABLE = 21
+    #: What AWS does not let a session of this kind call.
+    SESSION_KIND_NOT_ALLOWED = 22
 
     @property
     def word(self) -> str:

@@ -48,6 +48,7 @@ class AuthorizationRequest:
         resource_account: Owner of the resource where its ARN names none.
         override: Values for any key, reserved ones too; they win over every other source.
             For explanations and simulations alone.
+        session_token: Says who calls, instead of *principal*; empty: there is none.
     """
 
     principal: str
@@ -56,6 +57,7 @@ class AuthorizationRequest:
     context: Mapping[str, ContextValue] = field(default_factory=dict)
     resource_account: str = ""
     override: Mapping[str, ContextValue] = field(default_factory=dict)
+    session_token: str = ""
 
 
 #: Condition keys that the sidecar sets and nobody else, in lower case.

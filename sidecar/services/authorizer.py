@@ -5,13 +5,14 @@ The policy decision point: hands requests to the core under the snapshot in plac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar import core
 from sidecar.model.decision import Answer
-from sidecar.model.request import AuthorizationRequest
+from sidecar.model.request import AuthorizationRequest, ContextValue
+from sidecar.services.callers import Caller, session_of
 
 _NANOS = 1_000_000_000
 
@@ -93,3 +94,26 @@ class Authorizer:
         seconds, nanos = divmod(self._now(), _NANOS)
         answer = core.explain(image, request, seconds=seconds, nanos=nanos)
         return Explanation(answer, "" if image is None else image.revision)
+
+    def decide_for(
+        self, caller: Caller, action: str, resource: str, override: Mapping[str, ContextValue] | None = None
+    ) -> Answer:
+        """
+        Return whether the bearer of a session may do something.
+
+        Args:
+            override: Values of condition keys that win over every other source.
+
+        Raises:
+            PreconditionError: The caller is the administrator, who is no principal.
+            RequestError: The action or the resource is none.
+        """
+        claims = session_of(caller)
+        seconds, nanos = divmod(self._now(), _NANOS)
+        keys = dict(override or {})
+        keys.setdefault("aws:MultiFactorAuthPresent", ContextValue(("true",) if claims.mfa is not None else ("false",)))
+        if claims.mfa is not None:
+            age = max(0, seconds - claims.mfa.proved_at_ms // 1000)
+            keys.setdefault("aws:MultiFactorAuthAge", ContextValue((str(age),)))
+        request = AuthorizationRequest(principal=claims.arn, action=action, resource=resource, override=keys)
+        return core.explain(self._snapshots.image, request, seconds=seconds, nanos=nanos)

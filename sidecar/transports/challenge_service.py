@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError, Message
 from sidecar.model.errors import PreconditionError, RequestError
 from sidecar.services.bells import Bell
 from sidecar.transports.calls import current_caller
-from sidecar.transports.grpc_services import Method
 from sidecar.transports.grpc_streams import StreamMethod
+from sidecar.transports.permissions import Method
 from sidecar.wire.sidecar.v1 import mfa_pb2 as pb
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ gRPC listeners on grpcio: management, and the Unix socket that serves decisions 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from sidecar.model.errors import SettingsError, SidecarError
 from sidecar.model.request import MAX_BATCH_BYTES
+from sidecar.services.callers import Caller
 from sidecar.services.log import Log, NullLog
 from sidecar.services.metrics import NullMetrics, RpcMetrics
 from sidecar.transports.addresses import (
@@ -28,11 +30,13 @@ from sidecar.transports.addresses import (
     guarded_socket_file,
     remove_socket_file,
 )
-from sidecar.transports.calls import coming_from
+from sidecar.transports.authentication import Authenticate, authorization_of, is_open
+from sidecar.transports.calls import made_by, peer_name
 from sidecar.transports.certificates import TlsFiles, server_credentials
 from sidecar.transports.faults import abort, is_ours, told
-from sidecar.transports.grpc_services import Method, fault_answer
+from sidecar.transports.grpc_services import fault_answer
 from sidecar.transports.grpc_streams import StreamMethod, Streams
+from sidecar.transports.permissions import Method
 from sidecar.transports.status import status_code, status_of
 
 #: Calls that are worked on at the same time; further ones wait for one of these threads.
@@ -100,7 +104,7 @@ class GrpcListener:
         addresses: Sequence[Address],
         methods: Mapping[str, Mapping[str, Method]],
         streams: Mapping[str, Mapping[str, StreamMethod]] | None = None,
-        verify_authorization: Callable[[str | bytes | None], None] | None = None,
+        authenticate: Authenticate | None = None,
         tls: TlsFiles | None = None,
         with_reflection: bool = False,
         metrics: RpcMetrics | None = None,
@@ -111,8 +115,7 @@ class GrpcListener:
             addresses: Where to listen.
             methods: What to serve, by service and method.
             streams: Methods of the same services that answer with a stream.
-            verify_authorization: Raises unless the value of the ``authorization`` header will do;
-                None serves everybody who can connect.
+            authenticate: Says who calls, or raises; None serves everybody who can connect as the administrator.
             tls: For the TCP addresses.
             with_reflection: Whether to describe the services to those who may call them.
             metrics: What counts the calls.
@@ -120,15 +123,18 @@ class GrpcListener:
         """
         self._addresses = tuple(addresses)
         self._bound: list[Address] = []
+        self._authenticate = authenticate
         self._tls = tls
         self._metrics: RpcMetrics = metrics or NullMetrics()
         self._log: Log = log or NullLog()
         self._health = HealthService(methods)
         self._calls = _Calls()
-        self._streams = Streams(metrics=self._metrics, log=self._log)
+        self._streams = Streams(
+            caller_of=functools.partial(_caller_of, authenticate), metrics=self._metrics, log=self._log
+        )
         interceptors: list[grpc.ServerInterceptor] = []
-        if verify_authorization is not None:
-            interceptors.append(_Guard(verify_authorization, self._metrics))
+        if authenticate is not None:
+            interceptors.append(_Guard(authenticate, self._metrics))
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="grpc")
         self._server = grpc.server(
             self._pool, interceptors=interceptors, options=_OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS
@@ -191,16 +197,18 @@ class GrpcListener:
         return TcpAddress(address.host, port)
 
     def _handler(self, service: str, name: str, function: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
-        method = f"{service.rpartition('.')[2]}/{name}"
-        metrics, log, calls = self._metrics, self._log, self._calls
+        method, method_path = f"{service.rpartition('.')[2]}/{name}", f"/{service}/{name}"
+        metrics, log, calls, authenticate = self._metrics, self._log, self._calls, self._authenticate
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
-            with calls, coming_from(context.peer()):
+            with calls:
                 return answer_counted(request, context)
 
         def answer_counted(request: bytes, context: grpc.ServicerContext) -> bytes:
             try:
-                response = function(request)
+                # The guard has let the call through; whose it is does not travel from there to here.
+                with made_by(_caller_of(authenticate, method_path, context)):
+                    response = function(request)
             except Exception as error:
                 code, status = told(error, method=method, log=log)
                 fault = fault_answer(name, request) if is_ours(error) else None
@@ -251,15 +259,14 @@ class _Calls:
 
 class _Guard(grpc.ServerInterceptor):
     """
-    Lets nobody but the administrator through, except to the health service.
+    Lets nobody through who shows no credential, except to health and to sign-in.
 
     Thread-safety: immutable.
     """
 
-    def __init__(self, verify_authorization: Callable[[str | bytes | None], None], metrics: RpcMetrics) -> None:
-        self._verify = verify_authorization
+    def __init__(self, authenticate: Authenticate, metrics: RpcMetrics) -> None:
+        self._authenticate = authenticate
         self._metrics = metrics
-        self._open = f"/{health.SERVICE_NAME}/"
 
     def intercept_service(
         self,
@@ -267,19 +274,27 @@ class _Guard(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Pass the call on, or answer it with UNAUTHENTICATED."""
-        if handler_call_details.method.startswith(self._open):
+        method = handler_call_details.method
+        if is_open(method):
             return continuation(handler_call_details)
-        values = [value for key, value in handler_call_details.invocation_metadata or () if key == "authorization"]
         try:
-            # Two credentials are none: which of them counts is not ours to guess.
-            self._verify(values[0] if len(values) == 1 else None)
+            self._authenticate(authorization_of(handler_call_details.invocation_metadata or ()), "")
         except SidecarError as error:
             handler = continuation(handler_call_details)
             # What nobody serves has no name here: callers could make up any number of them.
-            path = handler_call_details.method.rpartition(".")[2] if handler is not None else "unknown"
+            path = method.rpartition(".")[2] if handler is not None else "unknown"
             self._metrics.record_rpc(path, status_code(error).name)
             return _refusal(handler, status_of(error))
         return continuation(handler_call_details)
+
+
+def _caller_of(authenticate: Authenticate | None, method: str, context: grpc.ServicerContext) -> Caller:
+    peer = peer_name(context.peer())
+    if authenticate is None:
+        return Caller.administrator(peer)
+    if is_open(method):
+        return Caller.anonymous(peer)
+    return authenticate(authorization_of(context.invocation_metadata()), peer)
 
 
 def _refusal(

@@ -16,9 +16,10 @@ import grpc
 
 from sidecar.model.errors import LimitExceededError, SourceUnavailableError
 from sidecar.services.bells import Bell
+from sidecar.services.callers import Caller
 from sidecar.services.log import Log
 from sidecar.services.metrics import RpcMetrics
-from sidecar.transports.calls import coming_from
+from sidecar.transports.calls import made_by
 from sidecar.transports.faults import abort, told
 
 #: Streams that are open at the same time; further ones are refused.
@@ -36,12 +37,16 @@ class Streams:
     Thread-safety: locked.
     """
 
-    def __init__(self, *, metrics: RpcMetrics, log: Log) -> None:
+    def __init__(
+        self, *, caller_of: Callable[[str, grpc.ServicerContext], Caller], metrics: RpcMetrics, log: Log
+    ) -> None:
         """
         Args:
+            caller_of: Says who makes a call, named by its full path.
             metrics: What counts the calls.
             log: Where faults are told.
         """
+        self._caller_of = caller_of
         self._metrics = metrics
         self._log = log
         # A few more than streams: those who are refused need a thread to be told.
@@ -52,12 +57,12 @@ class Streams:
 
     def handler(self, service: str, name: str, function: StreamMethod) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return what answers one method."""
-        method = f"{service.rpartition('.')[2]}/{name}"
+        method, path = f"{service.rpartition('.')[2]}/{name}", f"/{service}/{name}"
 
         def answer(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
             try:
                 bell = self._open(context)
-                with coming_from(context.peer()):
+                with made_by(self._caller_of(path, context)):
                     messages = function(request, bell)
                 yield from messages
                 if self._is_draining:

@@ -56,18 +56,23 @@ def explain_request_from_wire(message: pb.ExplainRequest) -> AuthorizationReques
         context=context_from_wire(request.context),
         resource_account=request.resource_account,
         override=context_from_wire(message.override),
+        session_token=request.session_token,
     )
 
 
 def authorize_request_to_wire(request: AuthorizationRequest) -> pb.AuthorizeRequest:
     """Return *request* for the wire, without its overrides."""
-    return pb.AuthorizeRequest(
-        principal=request.principal,
+    message = pb.AuthorizeRequest(
         action=request.action,
         resource=request.resource,
         context=context_to_wire(request.context),
         resource_account=request.resource_account,
     )
+    if request.session_token:
+        message.session_token = request.session_token
+    else:
+        message.principal = request.principal
+    return message
 
 
 def explain_request_to_wire(request: AuthorizationRequest) -> pb.ExplainRequest:

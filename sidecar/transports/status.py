@@ -26,6 +26,7 @@ from sidecar.model.errors import (
     SettingsError,
     SidecarError,
     SourceUnavailableError,
+    StepUpRequiredError,
     ThrottledError,
 )
 
@@ -50,6 +51,10 @@ STATUS_BY_ERROR: dict[type[SidecarError], grpc.StatusCode] = {
 
 #: What every caller is told of a proof that did not hold: which check failed is for the audit trail alone.
 PROOF_REFUSED = "the proof was not accepted"
+
+#: Domain and reason of the detail that says that a second factor would do.
+ERROR_DOMAIN = "iam-sidecar"
+MFA_REQUIRED = "MFA_REQUIRED"
 
 #: Bytes of a serialized status. It travels in base64, and so stays below 4 KiB.
 MAX_STATUS_BYTES = 3 * 1024
@@ -79,6 +84,11 @@ def status_of(error: SidecarError) -> status_pb2.Status:
     if isinstance(error, MfaError):
         message = PROOF_REFUSED
     status = status_pb2.Status(code=code, message=_shorten(message, _MAX_MESSAGE))
+    if isinstance(error, StepUpRequiredError):
+        packed = any_pb2.Any()
+        packed.Pack(_step_up(error))
+        status.details.append(packed)
+        return status
     violations = _violations(error)
     if not violations:
         return status
@@ -97,6 +107,18 @@ def status_of(error: SidecarError) -> status_pb2.Status:
     packed.Pack(details)
     status.details.append(packed)
     return status
+
+
+def _step_up(error: StepUpRequiredError) -> error_details_pb2.ErrorInfo:
+    """Return what a client needs to open a challenge, and to know when to ask again."""
+    requirement = error.requirement
+    metadata = {
+        "methods": ",".join(method.word for method in requirement.methods),
+        "user_verification": "true" if requirement.user_verification else "false",
+    }
+    if requirement.max_age_seconds is not None:
+        metadata["max_age"] = str(requirement.max_age_seconds)
+    return error_details_pb2.ErrorInfo(reason=MFA_REQUIRED, domain=ERROR_DOMAIN, metadata=metadata)
 
 
 def internal_status(error_id: str) -> status_pb2.Status:

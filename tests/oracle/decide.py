@@ -2,7 +2,7 @@
 """
 The whole way from a request to an answer.
 
-``docs/semantics.md``, rules 1 to 4 of section 2, then the other modules, then section 5.
+``docs/semantics.md``, rules 1 to 4 of section 2, then the other modules, then section 6.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ PARTS = re.findall(r'^include "(\w+)\.pxi"', (EXT / "_core.pyx").read_text(), re
 WORDS = {
     "python": r"\b(import|cdef class|raise|try|isinstance)\b",
     "allocation": r"\b(malloc|calloc|realloc|free|alloca|PyMem_\w+|PyBytes_\w+|new)\b",
-    "system": r"\b(mmap|munmap|memfd_create|open|read|write|pread|fcntl|close|fstat|ftruncate|getenv|syscall)\b *\(",
+    "system": r"(?<!def )\b(mmap|munmap|memfd_create|open|read|write|pread|fcntl|close|fstat|ftruncate|getenv|syscall)"
+    r"\b *\(",
     "clock": r"\b(clock_gettime|gettimeofday|time|perf_counter|monotonic)\b *\(",
     "chance": r"\b(rand|random|srand|getrandom|arc4random)\b *\(",
     "thread": r"\b(pthread_\w+|PyThread_\w+|with gil)\b",
@@ -39,12 +40,16 @@ CARRIERS = {"http2"}
 MAY = {
     "layout": set[str](),
     "text": set[str](),
+    "atomic": set[str](),
     "image": set[str](),
     "sound": set[str](),
     "load": {"python", "allocation", "system"},
     "glob": set[str](),
     "value": set[str](),
     "request": set[str](),
+    "seal": set[str](),
+    "claims": set[str](),
+    "token": set[str](),
     "condition": set[str](),
     "rules": set[str](),
     "parties": set[str](),
@@ -53,6 +58,7 @@ MAY = {
     "wire": set[str](),
     "telemetry": {"clock"},
     "answer": {"allocation"},
+    "sessions": {"python", "allocation"},
     "face": {"python", "allocation", "thread", "system"},
     "http2": {"allocation", "network"},
     "worker": {"allocation", "network", "thread", "system"},
@@ -115,7 +121,7 @@ def test_function_of_the_core_when_it_gives_a_c_value_then_it_states_how_it_fail
             r"^cdef (?!class|struct|enum|packed|extern)[^\n=]*\([^)]*\)[^\n]*:", code(EXT / f"{part}.pxi"), re.MULTILINE
         )
         if not re.search(r"\bnoexcept\b|\bexcept\b", match[0])
-        and not re.match(r"cdef (inline )?(object|bytes|str|list|tuple|dict|Image)\b", match[0])
+        and not re.match(r"cdef (inline )?(object|bytes|str|list|tuple|dict|set|Image)\b", match[0])
     ]
 
     assert unstated == []

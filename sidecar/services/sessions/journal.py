@@ -174,7 +174,7 @@ class SessionJournal:
     def _told(self, event: SessionEvent, caller: Caller, **values: str) -> None:
         self._metrics.record_event(event)
         record: dict[str, object] = {"event": f"session.{event.value}", "caller": caller.name, "peer": caller.peer}
-        if caller.session:
+        if caller.claims is not None:
             record["caller_session"] = caller.session
         record.update({name: value for name, value in values.items() if value})
         self._audit.record(record)

@@ -21,13 +21,13 @@ from sidecar.services.sessions.directory import Directory
 from sidecar.services.sessions.journal import SessionEvent, SessionJournal
 from sidecar.services.sessions.keys import SessionKey, SessionKeyring
 from sidecar.services.sessions.opening import SessionState
+from sidecar.services.sessions.role_request import RoleRequest
 
 if TYPE_CHECKING:
     # A sidecar without people needs neither a database nor cryptography in its memory.
     from sidecar.services.challenges import Proof
     from sidecar.services.sessions.issuing import IssuedSession
     from sidecar.services.sessions.parts import SessionParts
-    from sidecar.services.sessions.sts import RoleRequest
 
 _NANOS = 1_000_000_000
 _REVOKE = "sidecar:RevokeSession"
@@ -48,6 +48,19 @@ class StateSource(Protocol):
 
     def refresh(self) -> None:
         """Look for what has been revoked."""
+        ...
+
+
+class PartsOpener(Protocol):
+    """Gives what issuing takes; may be called from any thread."""
+
+    def open(self) -> SessionParts:
+        """
+        Return it.
+
+        Raises:
+            SidecarError: It cannot be opened; the next call tries again.
+        """
         ...
 
 
@@ -79,8 +92,8 @@ class SessionService:
         directory: Callable[[], Directory | None],
         engine: Engine,
         journal: SessionJournal,
-        open_parts: Callable[[], SessionParts],
-        has_people: Callable[[], bool],
+        parts: PartsOpener,
+        has_store: Callable[[], bool],
         now: Callable[[], int],
     ) -> None:
         """
@@ -88,16 +101,16 @@ class SessionService:
             watch: Keys and revocations.
             directory: Gives the principals of the snapshot in place; None before the first.
             engine: Asked whether a caller may.
-            open_parts: Gives what issuing takes; called by each call that needs it.
-            has_people: Says whether there is a store, without which nobody has a password.
+            parts: Gives what issuing takes; asked by each call that needs it.
+            has_store: Says whether there is a store, without which nobody has a password.
             now: Gives nanoseconds since the epoch.
         """
         self._watch = watch
         self._directory = directory
         self._engine = engine
         self._journal = journal
-        self._open_parts = open_parts
-        self._has_people = has_people
+        self._parts = parts
+        self._has_store = has_store
         self._now = now
 
     def sign_in(self, *, account: str, user_name: str, password: str, peer: str) -> IssuedSession:
@@ -112,12 +125,12 @@ class SessionService:
             PreconditionError: The password is right, and has expired.
             LimitExceededError: Too many sign in at the same time.
         """
-        if not self._has_people():
+        if not self._has_store():
             # Nobody has a password here: not for this is a store made.
             reason = UserUnknownError.reason
             self._journal.refused(SessionEvent.SIGN_IN_REFUSED, Caller.anonymous(peer), reason=reason)
             raise refused_sign_in()
-        claims = self._open_parts().sign_in.sign_in(
+        claims = self._parts.open().sign_in.sign_in(
             self._present_directory(), account=account, user_name=user_name, password=password, peer=peer
         )
         return self._issue(Caller(claims.arn, "", peer), claims)
@@ -137,7 +150,7 @@ class SessionService:
             PermissionDeniedError: The caller may not, or the code did not hold.
             ThrottledError: Too many proofs of the user have failed.
         """
-        claims = self._open_parts().sts.get_session_token(
+        claims = self._parts.open().sts.get_session_token(
             caller, duration_seconds=duration_seconds, serial_number=serial_number, token_code=token_code
         )
         return self._issue(caller, claims)
@@ -155,7 +168,7 @@ class SessionService:
             PolicySyntaxError: A session policy is none.
             LimitExceededError: Policies and tags do not fit into a session.
         """
-        claims = self._open_parts().sts.assume_role(self._present_directory(), caller, request)
+        claims = self._parts.open().sts.assume_role(self._present_directory(), caller, request)
         return self._issue(caller, claims)
 
     def caller_identity(self, caller: Caller, session_token: str = "") -> CallerIdentity:
@@ -190,7 +203,7 @@ class SessionService:
         if claims.lineage != own.lineage:
             resource = claims.person or claims.principal
             require_allowed(self._engine.decide_for(caller, _REVOKE, resource), caller, _REVOKE, resource)
-        self._open_parts().revoker.revoke(caller, claims)
+        self._parts.open().revoker.revoke(caller, claims)
         self._watch.refresh()
 
     def authenticate(self, token: str, peer: str) -> Caller:

@@ -6,7 +6,6 @@ Sessions from sessions: ``GetSessionToken`` and ``AssumeRole``, by the rules of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from sidecar.model.decision import Decision, MfaMethod
 from sidecar.model.directory import RoleFacts
@@ -20,34 +19,13 @@ from sidecar.services.refusals import DeviceUnknownError
 from sidecar.services.sessions import rules
 from sidecar.services.sessions.asking import Engine, require_allowed
 from sidecar.services.sessions.directory import Directory
+from sidecar.services.sessions.role_request import RoleRequest
 from sidecar.services.sessions.sealing import new_access_key_id
 
 _GET_SESSION_TOKEN = "sts:GetSessionToken"  # noqa: S105 - the name of an action
 _ASSUME_ROLE = "sts:AssumeRole"
 _TAG_SESSION = "sts:TagSession"
 _SET_SOURCE_IDENTITY = "sts:SetSourceIdentity"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleRequest:
-    """
-    What somebody asks for who would assume a role; names are those of AWS STS.
-
-    Attributes:
-        duration_seconds: 0 where nothing is stated.
-        serial_number: Device of *token_code*; both or neither.
-    """
-
-    role_arn: str
-    role_session_name: str
-    duration_seconds: int = 0
-    session_policies: Sequence[str] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    transitive_tag_keys: Sequence[str] = ()
-    external_id: str = ""
-    source_identity: str = ""
-    serial_number: str = ""
-    token_code: str = field(default="", repr=False)
 
 
 class StsService:

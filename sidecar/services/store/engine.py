@@ -132,7 +132,12 @@ def _sqlite_engine(path: Path, *, must_exist: bool) -> Engine:
             f"the store `{path}` cannot be opened: {what}", help="name a state directory of your own with --state-dir"
         ) from None
     try:
-        if os.fstat(descriptor).st_mode & 0o077:
+        status = os.fstat(descriptor)
+        if status.st_size == 0 and os.geteuid() == 0:
+            # Root may run a command beside a service, which has to go on writing.
+            owner = path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        if status.st_mode & 0o077:
             raise SettingsError(f"the store `{path}` can be read by others", help="take that away with chmod 600")
     finally:
         os.close(descriptor)

@@ -16,8 +16,9 @@ from sidecar.transports.addresses import TcpAddress
 from sidecar.transports.calls import current_caller
 from sidecar.transports.certificates import TlsFiles
 from sidecar.transports.grpc_server import GrpcListener
-from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, SNAPSHOT_SERVICE, Method
+from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, SNAPSHOT_SERVICE
 from sidecar.transports.grpc_streams import StreamMethod
+from sidecar.transports.permissions import Method
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 
 LOOPBACK = TcpAddress("127.0.0.1", 0)
