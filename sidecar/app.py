@@ -23,7 +23,7 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from sidecar import __version__
-from sidecar.core import Recorder
+from sidecar.core import Recorder, SessionState
 from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
 from sidecar.services.audit import AuditFile, AuditTrail, RecordedAudit
@@ -99,6 +99,10 @@ STORE_FILE = "mfa.db"
 _LEAST_LOG_SECONDS = 2.0
 #: What the first load sends to the main thread; no signal has this number.
 _LOADED = 0
+
+
+def _keep(_state: SessionState) -> None:
+    """Do nothing: without a data listener, who opens tokens asks for the state."""
 
 
 def _leave_to_inbox(_number: int, _frame: object) -> None:
@@ -183,7 +187,6 @@ class Application:
         self._watcher = SourceWatcher(
             target=self._snapshots, interval=settings.watch_interval, settle=settings.watch_settle, log=log
         )
-        authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, recorder=recorder)
         mfa_metrics = PrometheusMfaMetrics(metrics.registry)
         audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
         self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log))
@@ -201,12 +204,15 @@ class Application:
             monotonic=time.monotonic_ns,
             metrics=session_metrics,
             log=log,
-            publish=lambda _state: None,
+            publish=self._data.publish_sessions if self._data is not None else _keep,
+        )
+        authorizer = Authorizer(
+            snapshots=self._snapshots, now=time.time_ns, recorder=recorder, sessions=lambda: self._watch.state
         )
         journal = SessionJournal(audit=audit, metrics=session_metrics)
         self._sessions = SessionService(
             watch=self._watch,
-            directory=lambda: self._snapshots.image,
+            snapshots=self._snapshots,
             engine=authorizer,
             journal=journal,
             parts=SessionOpener(self._mfa, engine=authorizer, journal=journal, now=time.time_ns),

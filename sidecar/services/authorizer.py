@@ -49,14 +49,21 @@ class Authorizer:
     """
 
     def __init__(
-        self, *, snapshots: ImageSource, now: Callable[[], int], recorder: core.Recorder | None = None
+        self,
+        *,
+        snapshots: ImageSource,
+        now: Callable[[], int],
+        recorder: core.Recorder | None = None,
+        sessions: Callable[[], core.SessionState | None] = lambda: None,
     ) -> None:
         """
         Args:
             snapshots: Where the image in place is.
             now: Nanoseconds since the epoch.
             recorder: What counts and records the decisions.
+            sessions: Gives what opens session tokens now; without it none is one of ours.
         """
+        self._sessions = sessions
         self._snapshots = snapshots
         self._now = now
         self._recorder = recorder or core.Recorder()
@@ -70,7 +77,9 @@ class Authorizer:
         """
         seconds, nanos = divmod(self._now(), _NANOS)
         image = self._snapshots.image
-        return core.authorize(image, request, seconds=seconds, nanos=nanos, recorder=self._recorder)
+        return core.authorize(
+            image, request, seconds=seconds, nanos=nanos, recorder=self._recorder, sessions=self._sessions()
+        )
 
     def batch_authorize(self, request: bytes) -> bytes:
         """
@@ -81,7 +90,9 @@ class Authorizer:
         """
         seconds, nanos = divmod(self._now(), _NANOS)
         image = self._snapshots.image
-        return core.batch_authorize(image, request, seconds=seconds, nanos=nanos, recorder=self._recorder)
+        return core.batch_authorize(
+            image, request, seconds=seconds, nanos=nanos, recorder=self._recorder, sessions=self._sessions()
+        )
 
     def explain(self, request: AuthorizationRequest) -> Explanation:
         """
@@ -92,7 +103,7 @@ class Authorizer:
         """
         image = self._snapshots.image
         seconds, nanos = divmod(self._now(), _NANOS)
-        answer = core.explain(image, request, seconds=seconds, nanos=nanos)
+        answer = core.explain(image, request, seconds=seconds, nanos=nanos, sessions=self._sessions())
         return Explanation(answer, "" if image is None else image.revision)
 
     def decide_for(
@@ -108,12 +119,8 @@ class Authorizer:
             PreconditionError: The caller is the administrator, who is no principal.
             RequestError: The action or the resource is none.
         """
-        claims = session_of(caller)
-        seconds, nanos = divmod(self._now(), _NANOS)
-        keys = dict(override or {})
-        keys.setdefault("aws:MultiFactorAuthPresent", ContextValue(("true",) if claims.mfa is not None else ("false",)))
-        if claims.mfa is not None:
-            age = max(0, seconds - claims.mfa.proved_at_ms // 1000)
-            keys.setdefault("aws:MultiFactorAuthAge", ContextValue((str(age),)))
-        request = AuthorizationRequest(principal=claims.arn, action=action, resource=resource, override=keys)
-        return core.explain(self._snapshots.image, request, seconds=seconds, nanos=nanos)
+        session_of(caller)
+        request = AuthorizationRequest(
+            principal="", action=action, resource=resource, override=override or {}, session_token=caller.token
+        )
+        return self.explain(request).answer

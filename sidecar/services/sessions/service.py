@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.compile.session_claims import ACCESS_KEY_ID_BYTES, KEY_ID_BYTES, decode_claims
+from sidecar.core import Image, SessionState
 from sidecar.model.decision import MfaMethod
 from sidecar.model.errors import SessionInvalidError, SourceUnavailableError
 from sidecar.model.session import BoundProof, MfaProof, SessionClaims, SessionKind
+from sidecar.services.authorizer import ImageSource
 from sidecar.services.callers import Caller, session_of
 from sidecar.services.refusals import UserUnknownError, refused_sign_in
 from sidecar.services.sessions.asking import Engine, require_allowed
-from sidecar.services.sessions.directory import Directory
 from sidecar.services.sessions.journal import SessionEvent, SessionJournal
 from sidecar.services.sessions.keys import SessionKey, SessionKeyring
-from sidecar.services.sessions.opening import SessionState
 from sidecar.services.sessions.role_request import RoleRequest
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class SessionService:
         self,
         *,
         watch: StateSource,
-        directory: Callable[[], Directory | None],
+        snapshots: ImageSource,
         engine: Engine,
         journal: SessionJournal,
         parts: PartsOpener,
@@ -99,14 +99,14 @@ class SessionService:
         """
         Args:
             watch: Keys and revocations.
-            directory: Gives the principals of the snapshot in place; None before the first.
+            snapshots: Where the image in place is, which knows the principals.
             engine: Asked whether a caller may.
             parts: Gives what issuing takes; asked by each call that needs it.
             has_store: Says whether there is a store, without which nobody has a password.
             now: Gives nanoseconds since the epoch.
         """
         self._watch = watch
-        self._directory = directory
+        self._snapshots = snapshots
         self._engine = engine
         self._journal = journal
         self._parts = parts
@@ -131,7 +131,7 @@ class SessionService:
             self._journal.refused(SessionEvent.SIGN_IN_REFUSED, Caller.anonymous(peer), reason=reason)
             raise refused_sign_in()
         claims = self._parts.open().sign_in.sign_in(
-            self._present_directory(), account=account, user_name=user_name, password=password, peer=peer
+            self._image(), account=account, user_name=user_name, password=password, peer=peer
         )
         return self._issue(Caller(claims.arn, "", peer), claims)
 
@@ -168,7 +168,7 @@ class SessionService:
             PolicySyntaxError: A session policy is none.
             LimitExceededError: Policies and tags do not fit into a session.
         """
-        claims = self._parts.open().sts.assume_role(self._present_directory(), caller, request)
+        claims = self._parts.open().sts.assume_role(self._image(), caller, request)
         return self._issue(caller, claims)
 
     def caller_identity(self, caller: Caller, session_token: str = "") -> CallerIdentity:
@@ -217,7 +217,7 @@ class SessionService:
             SessionUnverifiableError: Whether it was ended cannot be known.
         """
         seconds, nanos = divmod(self._now(), _NANOS)
-        opened = self._watch.state.open(token, image=self._directory(), seconds=seconds, nanos=nanos)
+        opened = self._watch.state.open(token, image=self._snapshots.image, seconds=seconds, nanos=nanos)
         access_key_id = opened[:ACCESS_KEY_ID_BYTES].decode("ascii")
         claims = decode_claims(opened[ACCESS_KEY_ID_BYTES:], access_key_id=access_key_id)
         return Caller(claims.arn, access_key_id, peer, claims, token)
@@ -257,11 +257,11 @@ class SessionService:
             raise SessionInvalidError("the key of the session is gone")
         return key
 
-    def _present_directory(self) -> Directory:
-        directory = self._directory()
-        if directory is None:
+    def _image(self) -> Image:
+        image = self._snapshots.image
+        if image is None:
             raise SourceUnavailableError("no snapshot is in place yet", help="try again in a moment")
-        return directory
+        return image
 
 
 def _issue(claims: SessionClaims, key: SessionKey) -> IssuedSession:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from secrets import token_bytes
 from typing import NamedTuple
 
+from sidecar.core import Image
 from sidecar.model.directory import AccountFacts, UserFacts
 from sidecar.model.errors import MfaError, PreconditionError, ThrottledError
 from sidecar.model.session import SessionClaims, SessionKind
@@ -21,7 +22,6 @@ from sidecar.services.refusals import (
     UserUnknownError,
     refused_sign_in,
 )
-from sidecar.services.sessions.directory import Directory
 from sidecar.services.sessions.hashing import PasswordHasher
 from sidecar.services.sessions.journal import SessionEvent, SessionJournal
 from sidecar.services.sessions.password_policy import MAX_PASSWORD, expires_at_ms, normalize_password
@@ -81,7 +81,7 @@ class SignInService:
         self._journal = journal
         self._now = now
 
-    def sign_in(self, directory: Directory, *, account: str, user_name: str, password: str, peer: str) -> SessionClaims:
+    def sign_in(self, image: Image, *, account: str, user_name: str, password: str, peer: str) -> SessionClaims:
         """
         Return what the session of a user says who knows the password.
 
@@ -96,7 +96,7 @@ class SignInService:
         caller = Caller.anonymous(peer)
         # One character more than a password may have cannot be one.
         text = normalize_password(password[: 4 * MAX_PASSWORD])[: MAX_PASSWORD + 1]
-        found = self._find(directory, account, user_name)
+        found = self._find(image, account, user_name)
         if found is None:
             self._hasher.verify(None, text)
             self._count_nobody()
@@ -161,12 +161,12 @@ class SignInService:
                 raise PasswordReplacedError("the password was replaced, or the user locked, a moment ago")
         return False
 
-    def _find(self, directory: Directory, account: str, user_name: str) -> _Found | None:
-        facts = directory.find_account(account) if len(account) <= _MAX_NAME else None
+    def _find(self, image: Image, account: str, user_name: str) -> _Found | None:
+        facts = image.find_account(account) if len(account) <= _MAX_NAME else None
         name = user_name if len(user_name) <= _MAX_NAME else ""
         with self._store.read() as connection:
             found = rows.find_by_name(connection, "" if facts is None else facts.id, name)
-            known = [(row, user) for row in found if (user := directory.find_user(row.user_arn)) is not None]
+            known = [(row, user) for row in found if (user := image.find_user(row.user_arn)) is not None]
             # Who was made anew under an old name has another id, and no password.
             row, user = next(((row, user) for row, user in known if row.user_id == user.user_id), (None, None))
             has_devices = bool(device_rows.list_enabled(connection, "" if row is None else row.user_arn))

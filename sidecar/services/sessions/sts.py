@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from sidecar.core import Image
 from sidecar.model.decision import Decision, MfaMethod
 from sidecar.model.directory import RoleFacts
 from sidecar.model.errors import MfaError, PermissionDeniedError, RequestError
@@ -18,7 +19,6 @@ from sidecar.services.mfa_journal import Factor
 from sidecar.services.refusals import DeviceUnknownError
 from sidecar.services.sessions import rules
 from sidecar.services.sessions.asking import Engine, require_allowed
-from sidecar.services.sessions.directory import Directory
 from sidecar.services.sessions.role_request import RoleRequest
 from sidecar.services.sessions.sealing import new_access_key_id
 
@@ -85,7 +85,7 @@ class StsService:
             mfa=mfa,
         )
 
-    def assume_role(self, directory: Directory, caller: Caller, request: RoleRequest) -> SessionClaims:
+    def assume_role(self, image: Image, caller: Caller, request: RoleRequest) -> SessionClaims:
         """
         Return what a session of a role says.
 
@@ -113,7 +113,7 @@ class StsService:
                 field="duration_seconds",
             )
         policies = _compile_policies(request.session_policies)
-        role = _assumable(directory, claims, role_arn)
+        role = _assumable(image, claims, role_arn)
         mfa = self._prove(caller, claims, request.serial_number, request.token_code, what="assume_role")
         override = _request_keys(
             session_name=session_name,
@@ -213,12 +213,12 @@ def _source_identity(claims: SessionClaims, requested: str) -> str:
     return requested or claims.source_identity
 
 
-def _assumable(directory: Directory, claims: SessionClaims, role_arn: str) -> RoleFacts | None:
+def _assumable(image: Image, claims: SessionClaims, role_arn: str) -> RoleFacts | None:
     """Return the role, unless it is one that nobody may assume."""
     if claims.principal.endswith(":root"):
         # SPEC: STS, AccessDenied: the wording is AWS's.
         raise PermissionDeniedError("roles may not be assumed by root accounts")
-    role = directory.find_role(role_arn)
+    role = image.find_role(role_arn)
     # SPEC: IAM, service-linked roles: nobody but the service.
     return None if role is None or role.is_service_linked else role
 

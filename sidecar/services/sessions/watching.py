@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
+from sidecar.core import SessionState
 from sidecar.model.errors import InternalError, SettingsError, SidecarError
 from sidecar.services.log import Log
 from sidecar.services.sessions.journal import SessionMetrics
 from sidecar.services.sessions.keys import SessionKeyFile, SessionKeyring
-from sidecar.services.sessions.opening import SessionState
 
 #: Seconds between two looks.
 INTERVAL = 1.0
