@@ -23,7 +23,7 @@ from fido2.ctap import CtapDevice, CtapError
 from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import ClientPin
 from fido2.hid import CtapHidDevice
-from fido2.webauthn import PublicKeyCredentialCreationOptions
+from fido2.webauthn import PublicKeyCredentialCreationOptions, PublicKeyCredentialRequestOptions
 
 from sidecar.model.errors import PreconditionError, SidecarError, SourceUnavailableError
 
@@ -127,36 +127,69 @@ def register_key(
     Raises:
         SidecarError: It did not; the message is for the person.
     """
-    latest = time.monotonic() + seconds
-    device = devices[0] if len(devices) == 1 else _select(devices, origin, person, latest)
-    return _register(device, options_json, origin=origin, person=person, latest=latest)
+    options = PublicKeyCredentialCreationOptions.from_dict(_untimed(options_json))
+
+    def make_credential(client: Fido2Client, cancel: threading.Event) -> str:
+        return json.dumps(dict(client.make_credential(options, event=cancel)))
+
+    return _ask(devices, make_credential, "enrol", origin=origin, person=person, latest=time.monotonic() + seconds)
 
 
-def _register(device: CtapDevice, options_json: str, *, origin: str, person: Person, latest: float) -> str:
+def use_key(devices: Sequence[CtapDevice], options_json: str, *, origin: str, person: Person, seconds: float) -> str:
+    """
+    Have one of *devices* prove itself, and return its answer as WebAuthn JSON.
+
+    Args:
+        options_json: WebAuthn request options.
+        origin: What the key is told that it is used from.
+        seconds: How long all of it may take.
+
+    Raises:
+        SidecarError: It did not; the message is for the person.
+    """
+    options = PublicKeyCredentialRequestOptions.from_dict(_untimed(options_json))
+
+    def get_assertion(client: Fido2Client, cancel: threading.Event) -> str:
+        return json.dumps(dict(client.get_assertion(options, event=cancel).get_response(0)))
+
+    return _ask(devices, get_assertion, "use", origin=origin, person=person, latest=time.monotonic() + seconds)
+
+
+def _untimed(options_json: str) -> dict[str, object]:
     # The time is kept here: the library would look at it between two packets only.
-    options = PublicKeyCredentialCreationOptions.from_dict({**json.loads(options_json), "timeout": None})
+    return {**json.loads(options_json), "timeout": None}
+
+
+def _ask(
+    devices: Sequence[CtapDevice],
+    request: Callable[[Fido2Client, threading.Event], str],
+    verb: str,
+    *,
+    origin: str,
+    person: Person,
+    latest: float,
+) -> str:
+    device = devices[0] if len(devices) == 1 else _select(devices, origin, person, latest, verb)
     for tries_left in range(_PIN_TRIES - 1, -1, -1):
         work = _Work(person, latest)
 
-        def make_credential(work: _Work = work) -> str:
-            client = _client(device, origin, work)
-            response = client.make_credential(options, event=work.cancel)
-            return json.dumps(dict(response))
+        def run(work: _Work = work) -> str:
+            return request(_client(device, origin, work), work.cancel)
 
         try:
-            return work.run(make_credential)
+            return work.run(run)
         except ClientError as error:
             if _cause_code(error) is not _ERR.PIN_INVALID or not tries_left:
-                raise _explained(error, work) from None
+                raise _explained(error, work, verb) from None
             person.tell(f"that was not the PIN of the key{_pin_tries(device)}")
         except (CtapError, OSError, ValueError) as error:
-            raise _explained(error, work) from None
+            raise _explained(error, work, verb) from None
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _select(devices: Sequence[CtapDevice], origin: str, person: Person, latest: float) -> CtapDevice:
+def _select(devices: Sequence[CtapDevice], origin: str, person: Person, latest: float, verb: str) -> CtapDevice:
     """Return the one of several keys that is touched first."""
-    person.tell(f"{len(devices)} security keys are plugged in; touch the one to enrol")
+    person.tell(f"{len(devices)} security keys are plugged in; touch the one to {verb}")
     cancel = threading.Event()
     touched: queue.SimpleQueue[CtapDevice | None] = queue.SimpleQueue()
 
@@ -296,7 +329,7 @@ class _Work(UserInteraction):
                 return item.result
 
 
-def _explained(error: BaseException, work: _Work) -> SidecarError:
+def _explained(error: BaseException, work: _Work, verb: str) -> SidecarError:
     """Return what went wrong with a key, in the words of whoever holds it."""
     if work.is_late:
         return SourceUnavailableError(
@@ -311,7 +344,8 @@ def _explained(error: BaseException, work: _Work) -> SidecarError:
     if known is not None:
         return PreconditionError(known[0], help=known[1])
     if isinstance(error, ClientError) and error.code is _CLIENT.DEVICE_INELIGIBLE:
-        return PreconditionError(*_ALREADY[:1], help=_ALREADY[1])
+        message, help = _ALREADY if verb == "enrol" else _STRANGE
+        return PreconditionError(message, help=help)
     if isinstance(error, ClientError) and error.code is _CLIENT.CONFIGURATION_UNSUPPORTED:
         return PreconditionError(
             "the key cannot do what is asked of it", help="give it a PIN first, or use another key"
@@ -324,6 +358,7 @@ def _explained(error: BaseException, work: _Work) -> SidecarError:
 
 
 _ALREADY = ("this key is enrolled for the user already", "use another one")
+_STRANGE = ("this key is not enrolled for the user", "use another one, or prove yourself in another way")
 _BLOCKED = "use another key, or reset it with its maker's program: that deletes every credential on it"
 _MESSAGES: dict[int, tuple[str, str]] = {
     _ERR.CREDENTIAL_EXCLUDED: _ALREADY,
@@ -332,6 +367,7 @@ _MESSAGES: dict[int, tuple[str, str]] = {
     _ERR.PIN_BLOCKED: ("the PIN was wrong too often, and the key is blocked", _BLOCKED),
     _ERR.PIN_NOT_SET: ("the key has no PIN, and one is asked for", "give it one with its maker's program"),
     _ERR.UV_BLOCKED: ("the finger was wrong too often", "run this again, and type the PIN"),
+    _ERR.NO_CREDENTIALS: _STRANGE,
     _ERR.KEY_STORE_FULL: ("the key is full", "delete a credential on it, or use another key"),
     _ERR.UNSUPPORTED_ALGORITHM: ("the key knows none of the algorithms that are accepted", "use another key"),
     _ERR.OPERATION_DENIED: ("the key refused", "run this again, and touch it when it blinks"),

@@ -39,6 +39,7 @@ from sidecar.model.errors import (
     RequestError,
     SidecarError,
     SourceUnavailableError,
+    StepUpRequiredError,
 )
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "StepUpExpiredError",
     "StepUpPrompt",
     "StepUpRefusedError",
+    "StepUpRequiredError",
     "SteppedUp",
     "Tls",
     "Verdict",

@@ -6,9 +6,10 @@ What a call that failed becomes: an error of the one tree.
 from __future__ import annotations
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
+from sidecar.client.details import status_details
+from sidecar.client.proof_required import proof_required_by
 from sidecar.model.errors import (
     AuthenticationError,
     InternalError,
@@ -20,9 +21,8 @@ from sidecar.model.errors import (
     RequestError,
     SidecarError,
     SourceUnavailableError,
+    StepUpRequiredError,
 )
-
-_DETAILS = "grpc-status-details-bin"
 
 
 class StepUpRefusedError(MfaError):
@@ -46,6 +46,9 @@ def error_of(error: grpc.RpcError, target: str) -> SidecarError:
         return SourceUnavailableError(f"the sidecar at `{target}` cannot be reached: {details}"[:512])
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return RequestError(details, field=_field(error))
+    required = proof_required_by(error)
+    if required is not None:
+        return StepUpRequiredError(details, requirement=required.requirement)
     kind = _ERRORS.get(code)
     if kind is not None:
         return kind(details)
@@ -55,19 +58,6 @@ def error_of(error: grpc.RpcError, target: str) -> SidecarError:
 def is_transient(error: grpc.RpcError) -> bool:
     """Say whether the same call may do better in a moment."""
     return _code(error) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-
-def status_details(error: grpc.RpcError) -> status_pb2.Status | None:
-    """Return the rich status that travelled with *error*, if any."""
-    # What grpcio raises for a call that failed is that call, too.
-    call: grpc.Call = error  # type: ignore[assignment]
-    for name, value in call.trailing_metadata() or ():
-        if name == _DETAILS and isinstance(value, bytes):
-            try:
-                return status_pb2.Status.FromString(value)
-            except DecodeError:
-                return None
-    return None
 
 
 _ERRORS: dict[grpc.StatusCode, type[SidecarError]] = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import grpc
 from google.rpc import error_details_pb2
 
-from sidecar.client.errors import status_details
+from sidecar.client.details import status_details
 from sidecar.model.decision import MfaMethod, MfaRequirement
 
 #: Reason and domain of the details.
@@ -54,13 +54,13 @@ def proof_required_to_wire(required: ProofRequired) -> error_details_pb2.ErrorIn
     info.metadata["methods"] = ",".join(method.word for method in requirement.methods)
     info.metadata["user_verification"] = "true" if requirement.user_verification else "false"
     if requirement.max_age_seconds is not None:
-        info.metadata["max_age_seconds"] = str(requirement.max_age_seconds)
+        info.metadata["max_age"] = str(requirement.max_age_seconds)
     return info
 
 
 def proof_required_from_wire(info: error_details_pb2.ErrorInfo) -> ProofRequired:
     """Return what the details of a refusal say; what is not understood counts as not said."""
-    age = info.metadata.get("max_age_seconds", "")
+    age = info.metadata.get("max_age", "")
     words = info.metadata.get("methods", "").split(",")
     return ProofRequired(
         action=info.metadata.get("action", ""),

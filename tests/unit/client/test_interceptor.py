@@ -25,7 +25,7 @@ from sidecar.client import (
     authorized_caller,
     proof_required_by,
 )
-from sidecar.client.errors import status_details
+from sidecar.client.details import status_details
 from sidecar.client.interceptor import Rules
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.unit.client.scripted import ALLOW, NEEDS_PROOF, Abort, Scripted, scripted_sidecar
