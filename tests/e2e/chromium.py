@@ -166,17 +166,26 @@ class Page:
         return result["result"].get("value")
 
     def wait(self, script: str) -> Any:
-        """Wait until an expression is true on the page, whatever page that is by then."""
+        """Wait until an expression is true on the page, whatever page that is by then; one that fails is not true."""
         latest = monotonic() + PATIENCE
         while True:
             try:
-                if value := self.evaluate(script):
+                found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+                if "exceptionDetails" not in found and (value := found["result"].get("value")):
                     return value
             except DevToolsError:
                 # The page is being replaced.
                 pass
             assert monotonic() < latest, f"{script} never came about on: {self.url} {self.text}"
             sleep(0.02)
+
+    def wait_for_heading(self, text: str) -> None:
+        """Wait until the page has that heading."""
+        self.wait(f"document.querySelector('h1').innerText === {json.dumps(text)}")
+
+    def wait_for_status(self, text: str) -> None:
+        """Wait until the page says something of the key that begins like that."""
+        self.wait(f"document.querySelector('[data-status]').innerText.startsWith({json.dumps(text)})")
 
     def goto(self, address: str) -> None:
         """Go to an address, as somebody who types it."""

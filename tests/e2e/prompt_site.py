@@ -164,10 +164,12 @@ class Site:
             )
         database.close()
 
-    def forget_proofs(self) -> None:
-        """Have every proof so far be one from long ago, and nobody asked too often."""
+    def forget_devices(self) -> None:
+        """Have nobody own a device, or be asked for one."""
+        tables = ("challenges", "ceremonies", "credentials", "totp_secrets", "recovery_codes", "recovery_sets")
         with sqlite3.connect(self.sidecar.state_dir / "mfa.db", timeout=PATIENCE) as database:
-            database.execute("DELETE FROM challenges")
+            for table in (*tables, "throttles", "devices"):
+                database.execute(f"DELETE FROM {table}")
         database.close()
 
 
@@ -203,6 +205,21 @@ class Others:
         self._server.server_close()
 
 
+def set_password(source: Path, state: Path, user: str) -> None:
+    """Give somebody a password, as the administrator does."""
+    command = [sys.executable, "-m", "sidecar", "user", "set-password", "--stdin", "--user", arn_of(user)]
+    command += ["--snapshot", str(source), "--state-dir", str(state)]
+    subprocess.run(
+        command,
+        input=f"{PASSWORD}\n",
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE,
+        env=clean_environment(),
+    )
+
+
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as probe:
@@ -215,17 +232,9 @@ def free_port() -> int:
 def prompt_site(folder: Path, *users: str) -> Iterator[Site]:
     """Run a sidecar with a prompt, at which *users* can sign in."""
     source, state = write_people(folder / "source", *users), folder / "state"
+    state.mkdir(mode=0o700)
     for user in users:
-        subprocess.run(
-            [sys.executable, "-m", "sidecar", "user", "set-password", "--stdin", "--user", arn_of(user)]
-            + ["--snapshot", str(source), "--state-dir", str(state)],
-            input=PASSWORD + "\n",
-            text=True,
-            check=True,
-            capture_output=True,
-            timeout=PATIENCE,
-            env=clean_environment(),
-        )
+        set_password(source, state, user)
     port = free_port()
     app, evil = Others(), Others()
     origin, app_origin = f"http://localhost:{port}", f"http://127.0.0.1:{app.port}"
