@@ -5,6 +5,7 @@ A real sidecar whose prompt browsers can open, two people who have passwords, an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sqlite3
@@ -158,19 +159,26 @@ class Site:
     def expire(self, challenge: pb.Challenge, seconds: float = 0) -> None:
         """Have a challenge end in so many seconds."""
         latest = challenge.expires_at_unix_ms - 300_000 + int(seconds * 1000)
-        with sqlite3.connect(self.sidecar.state_dir / "mfa.db", timeout=PATIENCE) as database:
+        with contextlib.closing(sqlite3.connect(self.sidecar.state_dir / "mfa.db", timeout=PATIENCE)) as database:
             database.execute(
                 "UPDATE challenges SET expires_at_ms = ? WHERE challenge_id = ?", (latest, challenge.challenge_id)
             )
-        database.close()
+            database.commit()
 
     def forget_devices(self) -> None:
         """Have nobody own a device, or be asked for one."""
         tables = ("challenges", "ceremonies", "credentials", "totp_secrets", "recovery_codes", "recovery_sets")
-        with sqlite3.connect(self.sidecar.state_dir / "mfa.db", timeout=PATIENCE) as database:
-            for table in (*tables, "throttles", "devices"):
+        self._empty(*tables, "throttles", "devices")
+
+    def forget_failures(self) -> None:
+        """Have nobody wait because proofs have failed."""
+        self._empty("throttles")
+
+    def _empty(self, *tables: str) -> None:
+        with contextlib.closing(sqlite3.connect(self.sidecar.state_dir / "mfa.db", timeout=PATIENCE)) as database:
+            for table in tables:
                 database.execute(f"DELETE FROM {table}")
-        database.close()
+            database.commit()
 
 
 class Others:
