@@ -377,7 +377,7 @@ def load_settings(flags: Mapping[str, StatedFlag | None], environment: Mapping[s
 #: Variables of the commands that talk to a sidecar.
 CLIENT_VARIABLES = frozenset(
     ENVIRONMENT_PREFIX + name
-    for name in ("ADDRESS", "TOKEN_FILE", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "TLS_SERVER_NAME")
+    for name in ("ADDRESS", "PROFILE", "TOKEN_FILE", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "TLS_SERVER_NAME")
 )
 #: What Kubernetes sets in every pod beside a service that is called iam-sidecar, or iam-sidecar-something.
 _KUBERNETES_VARIABLE = re.compile(r"(.*_)?(SERVICE_(HOST|PORT)|PORT)(_.*)?")
