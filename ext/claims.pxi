@@ -9,6 +9,8 @@ cdef enum:
     POLICIES_ENTRY = 4
     # Compiled session policies stand at a multiple of this.
     POLICIES_ALIGNMENT = 8
+    # Behind the claims: a whole ARN, and policies where they can be read in place.
+    CLAIMS_SPARE = MAX_PRINCIPAL + POLICIES_ALIGNMENT + TOKEN_RAW_MOST
     # Words of policy sets that a token has room for, by SET_ALIGNMENT, and one more.
     POLICIES_SETS = TOKEN_RAW_MOST // (4 * SET_ALIGNMENT) + 1
 
@@ -265,13 +267,26 @@ cdef void claims_tags(ClaimsReader *reader, Session *session, SessionRoom *room)
         room.tags[i].value = claims_text(reader)
 
 
+cdef uint8_t *session_name_whole(Session *session, uint8_t *spare) noexcept nogil:
+    # Write the ARN of a role's session to *spare*: role, slash, name of the session. Returns where that ends.
+    cdef uint32_t length = session.arn.len
+    if session.kind != SESSION_ROLE:
+        return spare
+    # SAFETY: claims_texts has seen that this is no longer than MAX_PRINCIPAL.
+    memcpy(spare, session.arn.data, length)
+    spare[length] = 47
+    memcpy(spare + length + 1, session.name.data, session.name.len)
+    session.arn = slice_of(spare, length + 1 + session.name.len)
+    return spare + session.arn.len
+
+
 cdef bint claims_read(uint8_t *data, uint32_t length, Session *session, SessionRoom *room) noexcept nogil:
-    # Read claims whose seal held. Compiled policies at their end are moved to where they can be read in place, so *data*
-    # has room for POLICIES_ALIGNMENT more. False: they are none of this version.
+    # Read claims whose seal held. Behind them *data* has room for CLAIMS_SPARE more. False: they are none of this version.
     cdef ClaimsReader reader
     cdef const uint8_t *taken
     cdef uint32_t flags
     cdef uint32_t size = 0
+    cdef uint8_t *spare
     cdef uint8_t *aligned
     reader.here = data
     reader.end = data + length
@@ -298,9 +313,10 @@ cdef bint claims_read(uint8_t *data, uint32_t length, Session *session, SessionR
     taken = claims_take(&reader, size)
     if taken == NULL or reader.here != reader.end:
         return False
+    spare = session_name_whole(session, data + length)
     if size:
-        aligned = <uint8_t *>((<size_t>taken + POLICIES_ALIGNMENT - 1) & ~<size_t>(POLICIES_ALIGNMENT - 1))
-        memmove(aligned, taken, size)
+        aligned = <uint8_t *>((<size_t>spare + POLICIES_ALIGNMENT - 1) & ~<size_t>(POLICIES_ALIGNMENT - 1))
+        memcpy(aligned, taken, size)
         if not policies_bind(slice_of(aligned, size), room):
             return False
         session.policies = &room.policies

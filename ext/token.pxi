@@ -5,7 +5,7 @@ cdef enum:
     # Tokens that are known again, in pairs of which one gives way.
     TOKEN_PAIRS = 64
     TOKEN_SLOTS = 2 * TOKEN_PAIRS
-    TOKEN_TEXT = MAX_SESSION_TOKEN + TOKEN_RAW_MOST + POLICIES_ALIGNMENT + MAX_PRINCIPAL
+    TOKEN_TEXT = MAX_SESSION_TOKEN + TOKEN_RAW_MOST + CLAIMS_SPARE
     # By the last characters of a token, which belong to the tag of its seal, it finds its pair.
     TOKEN_TAIL = 16
 
@@ -14,7 +14,7 @@ cdef enum:
 cdef struct TokenSlot:
     uint32_t token_len        # 0: nothing stands here
     Session session
-    uint8_t text[TOKEN_TEXT]  # the token, its claims, its ARN
+    uint8_t text[TOKEN_TEXT]  # the token, its claims, what stands behind them
     SessionRoom room
 
 
@@ -38,18 +38,6 @@ cdef void opener_forget(Opener *opener) noexcept nogil:
         opener.slots[i].token_len = 0
     opener.spare = TOKEN_SLOTS
     memset(opener.newer, 0, sizeof(opener.newer))
-
-
-cdef void session_finish(TokenSlot *slot, uint8_t *room) noexcept nogil:
-    # Write the ARN of a role's session to *room*: name of the role, slash, name of the session.
-    cdef Session *session = &slot.session
-    if session.kind != SESSION_ROLE:
-        return
-    # SAFETY: claims_read has seen that this is no longer than MAX_PRINCIPAL.
-    memcpy(room, session.arn.data, session.arn.len)
-    room[session.arn.len] = 47
-    memcpy(room + session.arn.len + 1, session.name.data, session.name.len)
-    session.arn = slice_of(room, session.arn.len + 1 + session.name.len)
 
 
 cdef void proof_revoke(Opener *opener, Proof *proof) noexcept nogil:
@@ -97,8 +85,6 @@ cdef bint slot_fill(Opener *opener, TokenSlot *slot, Slice token) noexcept nogil
     slot.session.access_key_id = raw + 1 + TOKEN_KEY_ID_BYTES
     if not access_key_id_valid(slot.session.access_key_id):
         return False
-    # Behind the claims, whose last part may have moved.
-    session_finish(slot, claims + length + POLICIES_ALIGNMENT)
     session_revoke(opener, &slot.session)
     memcpy(slot.text, token.data, token.len)
     slot.token_len = token.len

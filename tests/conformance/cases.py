@@ -21,11 +21,13 @@ import yaml
 from sidecar.compile.documents import read_json
 from sidecar.compile.policy import parse_policy
 from sidecar.compile.problems import Problems
+from sidecar.compile.session_policies import pack_policies
 from sidecar.compile.source import parse_source
 from sidecar.model.decision import Answer, Decision, MfaMethod, MfaRequirement, PolicyLayer, Reason
 from sidecar.model.errors import Problem
 from sidecar.model.policy import Policy, PolicyDocument, PolicyKind
 from sidecar.model.request import AuthorizationRequest, ContextValue
+from sidecar.model.session import BoundProof, MfaProof, SessionClaims, SessionKind, SessionTag
 from sidecar.model.snapshot import (
     Account,
     FederatedUser,
@@ -37,6 +39,8 @@ from sidecar.model.snapshot import (
     Snapshot,
     User,
 )
+from tests import tokens
+from tests.oracle.session import Session, SessionRequest
 
 HERE = Path(__file__).parent
 
@@ -54,6 +58,8 @@ SESSION_ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/worker/session1"
 FEDERATED_ARN = f"arn:aws:sts::{ACCOUNT}:federated-user/bob"
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
 SERVICE = "backup.amazonaws.com"
+#: When a case is asked unless it says otherwise.
+NOW = "2026-01-15T12:00:00Z"
 BUCKET_ARN = "arn:aws:s3:::bucket"
 
 PRINCIPALS = {
@@ -390,18 +396,85 @@ def _file_contents(files: Given) -> dict[str, bytes]:
     }
 
 
-def build_request(request: Given, given: Given) -> AuthorizationRequest:
-    """Make a request, with the defaults of a case."""
-    unknown = set(request) - {"principal", "action", "resource", "resource_account", "context", "override"}
+def build_request(request: Given, given: Given, *, seconds: int | None = None) -> AuthorizationRequest:
+    """
+    Make a request, with the defaults of a case.
+
+    Args:
+        seconds: When it is asked; the session of a request is made for that time.
+    """
+    unknown = set(request) - {"principal", "action", "resource", "resource_account", "context", "override", "session"}
     if unknown:
         raise CaseError(f"unknown keys in request: {sorted(unknown)}")
-    return AuthorizationRequest(
-        principal=request.get("principal", PRINCIPALS[given.get("principal", "user")]),
+    session: Session | None = None
+    if request.get("session") is not None:
+        session = build_session(request["session"], given, seconds=parse_time(NOW) if seconds is None else seconds)
+    return SessionRequest(
+        principal=request.get("principal", PRINCIPALS[given.get("principal", "user")]) if session is None else "",
         action=request.get("action", "s3:GetObject"),
         resource=request.get("resource", f"{BUCKET_ARN}/key"),
         context=_context(request.get("context", {})),
         resource_account=str(request.get("resource_account", "")),
         override=_context(request.get("override", {})),
+        session_token=tokens.seal(session.claims) if session is not None else "",
+        session=session,
+    )
+
+
+_SESSION_KEYS = {"kind", "issued", "expires", "principal_id", "person", "person_id", "name", "source_identity"}
+_SESSION_KEYS |= {"mfa", "bound", "tags", "policies"}
+
+
+def build_session(session: Given, given: Given, *, seconds: int) -> Session:
+    """Make the session of a request; its times are stated in seconds from *seconds*."""
+    unknown = set(session) - _SESSION_KEYS
+    if unknown:
+        raise CaseError(f"unknown keys in session: {sorted(unknown)}")
+    is_role = given.get("principal") == "role"
+    kind = SessionKind[session.get("kind", "role" if is_role else "user").upper()]
+    person = session.get("person", given.get("user_arn", USER_ARN))
+    policies: tuple[Policy, ...] | None = None
+    if session.get("policies") is not None:
+        found = _Builder().policies(session["policies"], PolicyKind.SESSION, "session_policies")
+        policies = tuple(Policy(f"session_policies[{index}]", policy.document) for index, policy in enumerate(found))
+    role_name = given.get("role_arn", ROLE_ARN).rsplit("/", 1)[1]
+    issued = (seconds + session.get("issued", -600)) * 1000
+    claims = SessionClaims(
+        access_key_id=tokens.ACCESS_KEY_ID,
+        kind=kind,
+        lineage=bytes(16),
+        principal=f"arn:aws:sts::{ACCOUNT}:assumed-role/{role_name}" if is_role else given.get("user_arn", USER_ARN),
+        principal_id=session.get("principal_id", ROLE_ID if is_role else USER_ID),
+        session_name=session.get("name", "session1") if is_role else "",
+        issued_at_ms=issued,
+        expires_at_ms=(seconds + session.get("expires", 3600)) * 1000,
+        lineage_issued_at_ms=issued,
+        person=person or "",
+        person_id=session.get("person_id", USER_ID) if person else "",
+        source_identity=session.get("source_identity", ""),
+        mfa=_proof(session["mfa"], seconds) if session.get("mfa") is not None else None,
+        bound=_bound(session["bound"], seconds) if session.get("bound") is not None else None,
+        tags=tuple(SessionTag(key, _scalar(value)) for key, value in session.get("tags", {}).items()),
+        policies=b"" if policies is None else pack_policies(policies),
+    )
+    return Session(claims, policies)
+
+
+def _proof(value: Given, seconds: int) -> MfaProof:
+    method = MfaMethod[value.get("method", "webauthn").upper()]
+    serial = "" if method is MfaMethod.RECOVERY else f"arn:aws:iam::{ACCOUNT}:u2f/user/alice/key"
+    return MfaProof(
+        method=method,
+        proved_at_ms=(seconds - value.get("age", 60)) * 1000,
+        serial_number=value.get("serial", serial),
+        user_verified=value.get("user_verified", False),
+    )
+
+
+def _bound(value: Given, seconds: int) -> BoundProof:
+    facts = {key: item for key, item in value.items() if key not in ("action", "resource")}
+    return BoundProof(
+        _proof(facts, seconds), value.get("action", "s3:getobject"), value.get("resource", f"{BUCKET_ARN}/key")
     )
 
 
@@ -510,9 +583,9 @@ def _case(topic: str, source: str, defaults: Given, entry: Given) -> Case:
             id=f"{topic}: {entry['name']}",
             source=entry.get("source", source),
             given=given,
-            request=build_request(request, given),
+            request=build_request(request, given, seconds=parse_time(entry.get("now", NOW))),
             want=_want(entry["want"]),
-            seconds=parse_time(entry.get("now", "2026-01-15T12:00:00Z")),
+            seconds=parse_time(entry.get("now", NOW)),
             simulation=entry.get("simulation", given.get("principal") == "federated"),
             undefined=entry.get("undefined", ""),
         )

@@ -21,6 +21,7 @@ from sidecar.model.listener import RpcStatus
 from sidecar.model.request import AuthorizationRequest
 from sidecar.model.snapshot import Snapshot
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
+from tests import tokens
 from tests.conformance.cases import (
     Case,
     Evaluator,
@@ -38,6 +39,7 @@ CASES = load_cases()
 REFUSED = load_refused()
 ALL: list[Case | RefusedCase] = [*CASES, *REFUSED]
 _BY_ID = {case.id: case for case in CASES}
+SESSIONS = tokens.state()
 SEMANTICS = Path(__file__).parents[2] / "docs" / "semantics.md"
 
 
@@ -55,7 +57,7 @@ def _ask_core(snapshot: Snapshot, request: AuthorizationRequest, seconds: int, s
     if not hasattr(core, "Image"):
         pytest.skip("the extension is not built")
     image = core.Image.from_bytes(write_image(snapshot))
-    answer: Answer = core.explain(image, request, seconds=seconds, nanos=0, simulation=simulation)
+    answer: Answer = core.explain(image, request, seconds=seconds, nanos=0, simulation=simulation, sessions=SESSIONS)
     return answer
 
 
@@ -96,13 +98,14 @@ def _ask_listener(case: Case, listener: Listener, client: Client) -> str:
     image = core.Image.from_bytes(write_image(_snapshot(case.id)))
     asked = core.encode_request(case.request)
     listener.server.publish(image)
+    listener.server.publish_sessions(SESSIONS)
     # Nobody tells the listener the time, so the core is asked by the real clock as well.
     begun = int(time())
     answer = client.call(asked)
     batched = client.call(batch(asked, asked), BATCH_AUTHORIZE)
     moments = range(begun, int(time()) + 1)
     try:
-        want = {core.authorize(image, asked, seconds=seconds, nanos=0) for seconds in moments}
+        want = {core.authorize(image, asked, seconds=seconds, nanos=0, sessions=SESSIONS) for seconds in moments}
     except RequestError as error:
         if answer.status is not RpcStatus.INVALID_ARGUMENT or answer.violations != [(error.field, str(error))]:
             return f"{case.id}: {answer} instead of {error}"

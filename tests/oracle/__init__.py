@@ -12,6 +12,7 @@ It reads the model as it stands and follows ``docs/semantics.md`` section by sec
 ``patterns``        section 3: text with wildcards and variables
 ``context``         section 3: the context keys that the sidecar sets
 ``mfa``             section 4: would proving MFA help
+``session``         section 5: what a session adds
 ==================  ====================================================================
 
 Nothing here is shared with ``sidecar.compile`` or ``sidecar.core``.

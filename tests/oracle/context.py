@@ -60,10 +60,21 @@ def build_context(
     override: Mapping[str, ContextValue],
     *,
     seconds: int,
+    session_keys: Mapping[str, str] | None = None,
+    issued_at: int = 0,
 ) -> dict[str, ContextValue]:
-    """Return every context key that has a value, in lower case: the request's, ours, then the override's."""
+    """
+    Return every context key that has a value, in lower case: the request's, ours, then the override's.
+
+    Args:
+        session_keys: What the session adds; None: the caller is named.
+        issued_at: When the session began, in seconds since the epoch.
+    """
     context = dict(request_context)
     context.update(_caller_keys(snapshot, caller))
+    if session_keys is not None:
+        context.update({key: one(text) for key, text in session_keys.items()})
+        context["aws:tokenissuetime"] = one(iso_time(issued_at))
     context["aws:currenttime"] = one(iso_time(seconds))
     context["aws:epochtime"] = one(str(seconds))
     context["aws:viaawsservice"] = one("false")

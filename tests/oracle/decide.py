@@ -15,7 +15,7 @@ from sidecar.model.request import AuthorizationRequest, ContextValue
 from sidecar.model.snapshot import Snapshot
 from tests.oracle import mfa
 from tests.oracle.context import build_context
-from tests.oracle.layers import evaluate, find_layers
+from tests.oracle.layers import Outcome, evaluate, find_layers
 from tests.oracle.request import (
     CallerKind,
     Resource,
@@ -27,6 +27,7 @@ from tests.oracle.request import (
     parse_resource,
     parse_resource_account,
 )
+from tests.oracle.session import kind_forbids, proof_for, refusal, session_keys, session_of, speaks_for
 from tests.oracle.statements import Question
 
 
@@ -49,8 +50,13 @@ def decide(
     Raises:
         RequestError: The request is not valid.
     """
+    session = session_of(request)
+    claims = session.claims if session is not None else None
+    now_ms = seconds * 1000 + nanos // 1_000_000
+    principal = claims.arn if claims is not None else request.principal
+
     # Rule 1.
-    caller = parse_caller(request.principal, simulation=simulation)
+    caller = parse_caller(principal, simulation=simulation)
     action = parse_action(request.action)
     resource = parse_resource(request.resource)
     resource_account = parse_resource_account(request.resource_account)
@@ -58,13 +64,17 @@ def decide(
     override = parse_context(request.override, field="override", may_be_reserved=True)
 
     def answer(decision: Decision, layer: PolicyLayer, reason: Reason) -> Answer:
-        return Answer(decision, layer, reason, principal_arn=request.principal)
+        return Answer(decision, layer, reason, principal_arn=principal)
 
     # Rule 2.
     if snapshot is None:
         return answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.NO_SNAPSHOT)
+    if claims is not None and (refused := refusal(claims, now_ms)) is not None:
+        return answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, refused)
     owner = find_owner(snapshot, resource_account, resource, caller)
     known = look_up(snapshot, caller)
+    if claims is not None and not speaks_for(claims, snapshot, known):
+        return answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.SESSION_INVALID)
     if known is None:
         return answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.UNKNOWN_PRINCIPAL)
     caller = known
@@ -81,9 +91,23 @@ def decide(
     if _is_immutable(action, resource):
         return answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.IMMUTABLE_RESOURCE)
 
+    # What the session adds.
+    proof = proof_for(claims, action, request.resource, now_ms) if claims is not None else None
+    is_forbidden, by_mfa = kind_forbids(claims, action, proof, override) if claims is not None else (False, False)
+
     # Rules 5 to 7.
-    context = build_context(snapshot, caller, owner, request_context, override, seconds=seconds)
-    layers = find_layers(snapshot, caller, action, resource, owner)
+    context = build_context(
+        snapshot,
+        caller,
+        owner,
+        request_context,
+        override,
+        seconds=seconds,
+        session_keys=session_keys(claims, proof, now_ms=now_ms) if claims is not None else None,
+        issued_at=claims.issued_at_ms // 1000 if claims is not None else 0,
+    )
+    session_policies = session.policies if session is not None else None
+    layers = find_layers(snapshot, caller, action, resource, owner, session_policies)
     question = Question(
         caller=caller,
         action=action,
@@ -93,10 +117,14 @@ def decide(
         has_boundary=layers.boundary is not None,
         must_grant=layers.must_grant,
     )
-    outcome = evaluate(snapshot, layers, question)
+    if is_forbidden:
+        outcome = Outcome(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.SESSION_KIND_NOT_ALLOWED)
+    else:
+        outcome = evaluate(snapshot, layers, question)
 
     requirement = None
-    if outcome.decision is not Decision.ALLOW and caller.kind in (CallerKind.USER, CallerKind.ROLE_SESSION):
+    could_prove = caller.kind in (CallerKind.USER, CallerKind.ROLE_SESSION) and (claims is None or bool(claims.person))
+    if outcome.decision is not Decision.ALLOW and could_prove and is_forbidden == by_mfa:
 
         def decide_in(facts: Mapping[str, ContextValue]) -> Decision:
             return evaluate(snapshot, layers, replace(question, context=facts)).decision
@@ -107,7 +135,8 @@ def decide(
             context,
             decide_in,
             seconds=seconds,
-            token_time_is_overridden="aws:tokenissuetime" in override,
+            token_time_is_known=claims is not None or "aws:tokenissuetime" in override,
+            session_policies=session_policies or (),
         )
 
     return Answer(
@@ -115,7 +144,7 @@ def decide(
         layer=outcome.layer,
         reason=outcome.reason,
         mfa_requirement=requirement,
-        principal_arn=request.principal,
+        principal_arn=principal,
         matched_statements=tuple(sorted(outcome.matches)),
         missing_context_keys=tuple(sorted(outcome.missing_keys)),
     )

@@ -70,8 +70,20 @@ class Outcome:
     missing_keys: set[str] = field(default_factory=set)
 
 
-def find_layers(snapshot: Snapshot, caller: Caller, action: str, resource: Resource, owner: str) -> Layers:
-    """Gather the policies of every layer that applies."""
+def find_layers(
+    snapshot: Snapshot,
+    caller: Caller,
+    action: str,
+    resource: Resource,
+    owner: str,
+    session_policies: tuple[Policy, ...] | None = None,
+) -> Layers:
+    """
+    Gather the policies of every layer that applies.
+
+    Args:
+        session_policies: Those of the caller's token.
+    """
     organization = snapshot.organization
     is_service_linked = caller.role is not None and caller.role.is_service_linked
 
@@ -96,7 +108,7 @@ def find_layers(snapshot: Snapshot, caller: Caller, action: str, resource: Resou
 
     session: tuple[Policy, ...] | None = None
     if caller.user is not None or caller.role is not None:
-        session = snapshot.session_policies
+        session = snapshot.session_policies if snapshot.session_policies is not None else session_policies
     if session is None and caller.kind is CallerKind.FEDERATED_USER:
         session = ()
 

@@ -7,7 +7,8 @@ Whether proving MFA would turn a denial into an allow, found by trying everythin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 from sidecar.model.decision import Decision, MfaMethod, MfaRequirement
 from sidecar.model.policy import Instant, Policy
@@ -35,7 +36,8 @@ def find_requirement(
     decide_in: Callable[[Mapping[str, ContextValue]], Decision],
     *,
     seconds: int,
-    token_time_is_overridden: bool,
+    token_time_is_known: bool,
+    session_policies: tuple[Policy, ...] = (),
 ) -> MfaRequirement | None:
     """
     Return what proof would turn a denial of *caller* into an allow; None if none would.
@@ -43,6 +45,8 @@ def find_requirement(
     Args:
         context: Everything that was known when the request was denied.
         decide_in: Decides the same request in another context.
+        token_time_is_known: Whether an override states it, or a session that keeps it when something is proved.
+        session_policies: Those of the caller's token.
     """
 
     def is_allowed(method: MfaMethod, verified: bool, age: int) -> bool:
@@ -51,7 +55,8 @@ def find_requirement(
         facts["aws:multifactorauthage"] = one(str(age))
         facts["sidecar:mfamethod"] = one(method.word)
         facts["sidecar:mfauserverified"] = one("true" if verified else "false")
-        if caller.kind is CallerKind.USER and not token_time_is_overridden:
+        facts.pop("sidecar:mfadeviceserial", None)
+        if caller.kind is CallerKind.USER and not token_time_is_known:
             facts["aws:tokenissuetime"] = one(iso_time(seconds))
         return decide_in(facts) is Decision.ALLOW
 
@@ -59,7 +64,7 @@ def find_requirement(
     if not allowed:
         return None
 
-    ages = ages_to_try(snapshot)
+    ages = ages_to_try(chain(all_policies(snapshot), session_policies))
     greatest = [max(age for age in ages if is_allowed(method, verified, age)) for method, verified in allowed]
     max_age = min(greatest)
     return MfaRequirement(
@@ -69,10 +74,10 @@ def find_requirement(
     )
 
 
-def ages_to_try(snapshot: Snapshot) -> list[int]:
+def ages_to_try(policies: Iterable[Policy]) -> list[int]:
     """Return 0, the greatest age, and every number that a policy compares the age with, and its neighbours."""
     ages = {0, _GREATEST_AGE}
-    for policy in all_policies(snapshot):
+    for policy in policies:
         for statement in policy.document.statements:
             for condition in statement.conditions:
                 if condition.key != "aws:multifactorauthage":

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from sidecar.compile.image import write_image
 from sidecar.model.decision import Answer, Decision, Reason
 from sidecar.model.errors import RequestError
+from tests import tokens
 from tests.conformance.cases import CaseError, Given, build_request, build_snapshot, case_as_yaml, parse_time
 from tests.oracle import decide
 
@@ -28,6 +29,7 @@ SEEDED = settings(
 )
 
 NOW = parse_time("2026-01-15T12:00:00Z")
+SESSIONS = tokens.state()
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ def ask_core(given: Given, request: Given) -> Answer | Invalid:
     image = core.Image.from_bytes(write_image(build_snapshot(given)))
     try:
         answer: Answer = core.explain(
-            image, build_request(request, given), seconds=NOW, nanos=0, simulation=_is_simulation(given)
+            image,
+            build_request(request, given),
+            seconds=NOW,
+            nanos=0,
+            simulation=_is_simulation(given),
+            sessions=SESSIONS,
         )
     except RequestError as error:
         return Invalid(error.field)

@@ -124,6 +124,8 @@ _TEXT_KEYS = [
     "aws:username",
     "aws:PrincipalTag/Team",
     "aws:userid",
+    "aws:SourceIdentity",
+    "sidecar:MfaDeviceSerial",
 ]
 _TEXT_KEYS += [
     "aws:PrincipalType",
@@ -175,6 +177,8 @@ MFA_CONDITIONS: list[Json] = [
     {"Bool": {"sidecar:MfaUserVerified": "true"}, "NumericLessThan": {"aws:MultiFactorAuthAge": "7200"}},
     {"StringNotEquals": {"sidecar:MfaMethod": "recovery"}},
     {"Null": {"aws:MultiFactorAuthAge": "false"}},
+    {"StringLike": {"sidecar:MfaDeviceSerial": "*:u2f/user/${aws:username}/*"}},
+    {"Null": {"sidecar:MfaDeviceSerial": "true"}, "Bool": {"aws:MultiFactorAuthPresent": "true"}},
     {"DateGreaterThan": {"aws:TokenIssueTime": "2026-01-15T11:00:00Z"}},
     {"DateLessThanIfExists": {"aws:TokenIssueTime": "2026-01-15T12:00:00Z"}},
 ]
@@ -374,7 +378,50 @@ def draw_request(rng: random.Random, given: Json) -> Json:
         request["context"] = context
     if chance(rng, 15):
         request["override"] = draw_override(rng)
+    if given["principal"] in ("user", "role") and chance(rng, 40):
+        request["session"] = draw_session(rng, given)
     return request
+
+
+def draw_session(rng: random.Random, given: Json) -> Json:
+    """Draw the session of a user or a role, sometimes one that does not count."""
+    session: Json = {}
+    if given["principal"] == "user":
+        session["kind"] = pick(rng, ["user", "user", "sign_in"])
+    elif chance(rng, 60):
+        session["policies"] = draw_policies(rng, "identity")
+    if chance(rng, 15):
+        session["issued"] = pick(rng, [-3600, 0, 29, 30, 31])
+    if chance(rng, 8):
+        session["expires"] = pick(rng, [-1, 0, 1])
+    if chance(rng, 4):
+        session[pick(rng, ["principal_id", "person_id"])] = "AIDAOTHEREXAMPLE00001"
+    if chance(rng, 15):
+        session["person"] = pick(
+            rng, [None, f"arn:aws:iam::{OTHER_ACCOUNT}:user/eve", f"arn:aws:iam::{ACCOUNT}:user/gone"]
+        )
+    if chance(rng, 40):
+        session["mfa"] = draw_proof(rng)
+    if chance(rng, 30):
+        session["bound"] = draw_proof(rng)
+        if chance(rng, 30):
+            session["bound"]["action"] = pick(rng, ["s3:putobject", "iam:deletepolicy", "sts:assumerole"])
+        if chance(rng, 20):
+            session["bound"]["resource"] = pick(rng, ["*", "arn:aws:s3:::bucket/alice"])
+    if chance(rng, 30):
+        session["tags"] = {"tEAM": pick(rng, ["blue", "a", "", "*"])}
+    if chance(rng, 20):
+        session["source_identity"] = pick(rng, ["alice", "a*"])
+    return session
+
+
+def draw_proof(rng: random.Random) -> Json:
+    """Draw a proof of a second factor."""
+    return {
+        "age": pick(rng, [0, 1, 5, 10, 60, 299, 300, 301, 3599, 3600, -20, -31]),
+        "method": pick(rng, ["totp", "webauthn", "u2f", "recovery"]),
+        "user_verified": chance(rng, 30),
+    }
 
 
 def draw_override(rng: random.Random) -> Json:
@@ -415,6 +462,11 @@ def draw_mfa_question(rng: random.Random) -> tuple[Json, Json]:
     request: Json = {}
     if chance(rng, 15):
         request["override"] = draw_override(rng)
+    if chance(rng, 50):
+        request["session"] = draw_session(rng, given)
+        if "policies" in request["session"]:
+            request["session"]["policies"] = gated()
+        request.update(pick(rng, [{}, {}, {"action": "iam:GetUser", "resource": USER_ARN}]))
     return given, request
 
 

@@ -18,7 +18,7 @@ from sidecar.wire.sidecar.v1 import authorization_pb2
 from tests.conformance.cases import CaseError, Given, build_request, build_snapshot
 from tests.oracle import decide
 from tests.oracle.context import iso_time
-from tests.property.asking import NOW, SEEDED, Invalid, ask_core, ask_oracle, core, describe, shrink
+from tests.property.asking import NOW, SEEDED, SESSIONS, Invalid, ask_core, ask_oracle, core, describe, shrink
 from tests.property.strategies import Json, question_of, questions
 
 EXAMPLES = settings().max_examples
@@ -73,10 +73,12 @@ def test_core_when_answering_a_batch_then_answers_each_alike(question: tuple[Jso
     batch = authorization_pb2.BatchAuthorizeRequest(
         requests=[authorization_pb2.AuthorizeRequest.FromString(message) for message in messages]
     )
-    answers = core.batch_authorize(image, batch.SerializeToString(), seconds=NOW, nanos=0)
+    answers = core.batch_authorize(image, batch.SerializeToString(), seconds=NOW, nanos=0, sessions=SESSIONS)
     got = authorization_pb2.BatchAuthorizeResponse.FromString(answers).responses
     want = [
-        authorization_pb2.AuthorizeResponse.FromString(core.authorize(image, message, seconds=NOW, nanos=0))
+        authorization_pb2.AuthorizeResponse.FromString(
+            core.authorize(image, message, seconds=NOW, nanos=0, sessions=SESSIONS)
+        )
         for message in messages
     ]
     assert list(got) == want
@@ -93,7 +95,9 @@ def _answer_bytes(snapshot: Given, request: Given) -> object:
     image = core.Image.from_bytes(write_image(build_snapshot(snapshot)))
     message = core.encode_request(build_request(request, snapshot))
     try:
-        answer = authorization_pb2.AuthorizeResponse.FromString(core.authorize(image, message, seconds=NOW, nanos=0))
+        answer = authorization_pb2.AuthorizeResponse.FromString(
+            core.authorize(image, message, seconds=NOW, nanos=0, sessions=SESSIONS)
+        )
     except RequestError as error:
         return Invalid(error.field)
     assert answer.snapshot_revision == image.revision

@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sidecar.model.decision import Answer, MfaMethod
-from tests.conformance.cases import SERVICE, Given
+from tests.conformance.cases import SESSION_ARN, SERVICE, Given
 from tests.property.asking import SEEDED, Invalid, ask_core, case_of, is_allowed, outcome
 from tests.property.strategies import Json, draw_statement, mfa_questions, questions
 
@@ -302,6 +302,25 @@ def test_statement_when_of_another_action_then_nothing_changes(question: tuple[J
     )
 
 
+@settings(SEEDED, max_examples=2 * EXAMPLES)
+@given(questions())
+def test_session_policies_when_they_come_with_a_token_then_they_filter_as_those_of_a_simulation(
+    question: tuple[Json, Json],
+) -> None:
+    snapshot, request = {**question[0], "principal": "role"}, question[1]
+    assume("session" in snapshot)
+    # Facts of a session that no simulation has are left out.
+    session = {"policies": snapshot["session"]}
+    bare = {key: part for key, part in snapshot.items() if key != "session"}
+    asked = {key: part for key, part in request.items() if key not in ("principal", "session")}
+    override = {"aws:TokenIssueTime": "2026-01-15T11:50:00Z", **asked.get("override", {})}
+    if snapshot.get("role_arn"):
+        asked["principal"] = SESSION_ARN.replace("worker", snapshot["role_arn"].rsplit("/", 1)[1])
+    before = ask_core(snapshot, {**asked, "override": override})
+    after = ask_core(bare, {**asked, "override": override, "session": session})
+    assert outcome(after) == outcome(before), case_of("session policies", bare, {**asked, "session": session})
+
+
 @settings(SEEDED, max_examples=EXAMPLES)
 @given(mfa_questions())
 def test_requirement_when_fulfilled_then_allowed(question: tuple[Json, Json]) -> None:
@@ -315,12 +334,13 @@ def test_requirement_when_fulfilled_then_allowed(question: tuple[Json, Json]) ->
 
     def proved(method: MfaMethod, verified: bool, after: int) -> bool:
         override = dict(request.get("override", {}))
-        if snapshot["principal"] == "user":
+        if snapshot["principal"] == "user" and "session" not in request:
             override.setdefault("aws:TokenIssueTime", "2026-01-15T12:00:00Z")
         override["aws:MultiFactorAuthPresent"] = "true"
         override["aws:MultiFactorAuthAge"] = str(after)
         override["sidecar:MfaMethod"] = method.word
         override["sidecar:MfaUserVerified"] = verified
+        override["sidecar:MfaDeviceSerial"] = {"values": []}
         return is_allowed(ask_core(snapshot, {**request, "override": override}))
 
     ages = []

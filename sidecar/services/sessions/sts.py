@@ -69,7 +69,7 @@ class StsService:
         if answer.decision is not Decision.ALLOW and answer.decision is not Decision.IMPLICIT_DENY:
             require_allowed(answer, caller, _GET_SESSION_TOKEN, "*")
         mfa = self._prove(caller, claims, serial_number, token_code, what="get_session_token")
-        issued_at_ms = self._now_ms()
+        issued_at_ms = self._issued_at_ms(claims)
         return SessionClaims(
             access_key_id=new_access_key_id(),
             kind=SessionKind.USER,
@@ -143,7 +143,7 @@ class StsService:
                 field="duration_seconds",
                 help=f"it is {role.max_session_duration}",
             )
-        issued_at_ms = self._now_ms()
+        issued_at_ms = self._issued_at_ms(claims)
         return SessionClaims(
             access_key_id=new_access_key_id(),
             kind=SessionKind.ROLE,
@@ -201,6 +201,10 @@ class StsService:
             ) from None
         mfa.journal.accepted(caller, Factor.TOTP, what, user_arn=claims.principal, serial_number=serial_number)
         return MfaProof(MfaMethod.TOTP, now_ms, serial_number, user_verified=False)
+
+    def _issued_at_ms(self, parent: SessionClaims) -> int:
+        """Return when a session begins: not before the one that it grows from, which may be ahead of our clock."""
+        return max(self._now_ms(), parent.issued_at_ms)
 
     def _now_ms(self) -> int:
         return self._now() // 1_000_000
