@@ -274,6 +274,7 @@ class Page:
         tall = int(self.evaluate("document.documentElement.scrollHeight"))
         metrics["height"] = max(tall, height, 500)
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
+        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         image = self.call("Page.captureScreenshot", format="png")["data"]
         self.call("Emulation.clearDeviceMetricsOverride")
         self.call("Emulation.setEmulatedMedia", features=[])

@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sidecar.model.decision import Answer, MfaMethod
-from tests.conformance.cases import SESSION_ARN, SERVICE, Given
+from tests.conformance.cases import SERVICE, SESSION_ARN, Given
 from tests.property.asking import SEEDED, Invalid, ask_core, case_of, is_allowed, outcome
 from tests.property.strategies import Json, draw_statement, mfa_questions, questions
 

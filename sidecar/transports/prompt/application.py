@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sidecar.services.log import Log
-from sidecar.transports.prompt import devices, failures, sign_in
+from sidecar.transports.prompt import devices, failures, password, sign_in
 from sidecar.transports.prompt.address import PublicAddress, ReturnAddresses
 from sidecar.transports.prompt.challenge import WAYS, ChallengePages
 from sidecar.transports.prompt.door import Door, Endpoint, View
@@ -78,6 +78,8 @@ def build_prompt(
             post("/devices/remove", devices.remove, again="/devices"),
             read("/recovery-codes", devices.recovery_page),
             post("/recovery-codes", devices.make_recovery_codes),
+            read("/password", password.password_page),
+            post("/password", password.change_password),
             *(_serve(file) for file in pages.files.values()),
         ],
         middleware=[Middleware(Guard, address=address)],

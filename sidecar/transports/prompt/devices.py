@@ -27,7 +27,6 @@ _NOTICES = {
     "key-added": "Your security key has been added.",
     "app-added": "Your authenticator app has been added.",
     "removed": "The device has been removed.",
-    "password-changed": "Your password has been changed, and other sessions have been ended.",
 }
 _KINDS = {"totp": "Authenticator app", "webauthn": "Security key or passkey", "u2f": "Security key (U2F)"}
 
@@ -40,6 +39,7 @@ def devices_page(visit: Visit, services: PromptServices) -> Reply:
         devices=found,
         kinds=_KINDS,
         notice=_NOTICES.get(visit.query.get("done", ""), ""),
+        may_change_password=services.sessions.may_change_password(visit.signed_in),
     )
 
 

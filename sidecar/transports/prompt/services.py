@@ -38,6 +38,14 @@ class Sessions(Protocol):
         """End a session, and all that grew from it."""
         ...
 
+    def may_change_password(self, caller: Caller) -> bool:
+        """Say whether the caller may change their own password."""
+        ...
+
+    def change_password(self, caller: Caller, *, old_password: str, new_password: str) -> None:
+        """Replace the caller's password, and end every session of theirs."""
+        ...
+
 
 class Permits(Protocol):
     """Says whether a caller may make a call."""

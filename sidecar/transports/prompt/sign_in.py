@@ -32,7 +32,8 @@ def sign_in_page(visit: Visit, _services: PromptServices) -> Reply:
     where = _where_next(visit.query.get("next", ""))
     if visit.caller is not None:
         return go(where or "/devices")
-    return _form(where, is_over=bool(visit.token), token="" if visit.token else None)
+    is_changed = visit.query.get("done") == "password-changed"
+    return _form(where, is_over=bool(visit.token), is_changed=is_changed, token="" if visit.token else None)
 
 
 def sign_in(visit: Visit, services: PromptServices) -> Reply:
@@ -49,7 +50,6 @@ def sign_in(visit: Visit, services: PromptServices) -> Reply:
     except (LimitExceededError, ThrottledError) as error:
         return _form(where, account=account, name=name, problem=failures.sentence(error.message), status=429)
     except (AuthenticationError, RequestError):
-        # Whether it was the account, the name or the password is not told.
         return _form(where, account=account, name=name, problem=_WRONG, status=403)
     except PreconditionError as error:
         # The password was the right one, so that this may be told.
@@ -73,7 +73,11 @@ def signed_out_page(_visit: Visit, _services: PromptServices) -> Reply:
     return show("signed_out.html", is_everywhere=True)
 
 
-_WRONG = "Account, name or password are wrong."
+#: Whether it was one of the three or the waiting is not told.
+_WRONG = (
+    "Account, user name or password is wrong, or there were too many failures. After failures, wait for a quarter of"
+    " an hour."
+)
 
 
 def _where_next(address: str) -> str:
@@ -87,6 +91,7 @@ def _form(
     name: str = "",
     problem: str = "",
     is_over: bool = False,
+    is_changed: bool = False,
     status: int = 200,
     token: str | None = None,
 ) -> Reply:
@@ -99,4 +104,5 @@ def _form(
         user_name=name,
         problem=problem,
         is_over=is_over,
+        is_changed=is_changed,
     )

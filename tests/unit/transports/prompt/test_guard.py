@@ -191,7 +191,7 @@ def test_view_when_it_breaks_then_the_screen_names_an_error_and_nothing_else(
 
 def test_prompt_when_it_is_local_then_cookies_work_without_tls(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'mfa.db'}", state_dir=tmp_path)
-    prompt = PromptKit(store, tmp_path, origin="http://localhost:9194", rp_id="localhost")
+    prompt = PromptKit(store, tmp_path, origin="http://localhost:9194")
     with client_of(prompt) as client:
         response = client.get("/sign-in")
     store.close()

@@ -6,10 +6,22 @@ import re
 
 import pytest
 
-from sidecar.model.errors import PreconditionError, SessionUnverifiableError, ThrottledError
+from sidecar.model.errors import (
+    PreconditionError,
+    SessionRevokedError,
+    SessionUnverifiableError,
+    SourceUnavailableError,
+    ThrottledError,
+)
 from sidecar.services.callers import Caller
-from tests.unit.transports.prompt.prompt_kit import PASSWORD, PromptKit, Ticket
+from sidecar.services.sessions.issuing import IssuedSession
+from tests.unit.services.session_kit import PASSWORD
+from tests.unit.transports.prompt.prompt_kit import PromptKit
 from tests.unit.transports.prompt.visitor import Visitor
+
+
+def out_of_reach() -> None:
+    raise SourceUnavailableError("the store is out of reach")
 
 
 def test_first_page_when_nobody_is_signed_in_then_it_leads_to_the_form(stranger: Visitor) -> None:
@@ -24,7 +36,7 @@ def test_sign_in_when_the_password_is_right_then_the_session_is_kept_safely(stra
 
     [cookie] = stranger.cookies_set
     parts = [part.strip().lower() for part in cookie.split(";")]
-    assert parts[0].startswith("__host-session=token-")
+    assert parts[0].startswith("__host-session=")
     assert set(parts[1:]) == {"httponly", "path=/", "samesite=lax", "secure"}
     assert stranger.response.url.path == "/devices"
     assert "Signed in as ada , account 111122223333" in stranger.text
@@ -34,10 +46,11 @@ def test_sign_in_when_the_password_is_right_then_the_session_is_kept_safely(stra
     ("account", "user_name", "password"),
     [
         ("acme", "ada", "wrong"),
-        ("acme", "nobody", "correct horse"),
-        ("nowhere", "ada", "correct horse"),
+        ("111122223333", "ada", "wrong"),
+        ("acme", "nobody", PASSWORD),
+        ("nowhere", "ada", PASSWORD),
         ("acme", "ada", "x" * 5000),
-        ("acme" * 1000, "ada", "correct horse"),
+        ("acme" * 1000, "ada", PASSWORD),
     ],
 )
 def test_sign_in_when_something_is_wrong_then_the_page_is_the_same_whatever_it_was(
@@ -50,7 +63,7 @@ def test_sign_in_when_something_is_wrong_then_the_page_is_the_same_whatever_it_w
     stranger.open("/sign-in")
     other = stranger.submit("/sign-in", account="acme", user_name="ada", password="also wrong")
     assert typed == re.sub(r'value="[^"]*"|autofocus', "", other.text).replace(" ", "")
-    assert "Account, name or password are wrong." in stranger.text
+    assert "Account, user name or password is wrong, or there were too many failures." in stranger.text
     assert "password" not in response.headers.get("location", "")
     assert "also wrong" not in other.text
 
@@ -67,10 +80,10 @@ def test_sign_in_when_a_field_is_empty_then_the_form_is_shown_again(stranger: Vi
 def test_sign_in_when_there_were_too_many_failures_then_the_form_says_how_long_to_wait(
     prompt: PromptKit, stranger: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: str) -> Ticket:
+    def refuse(**_: str) -> IssuedSession:
         raise ThrottledError("too many proofs have failed; try again in 30 seconds")
 
-    monkeypatch.setattr(prompt.desk, "sign_in", refuse)
+    monkeypatch.setattr(prompt.sessions, "sign_in", refuse)
 
     assert stranger.sign_in().status_code == 429
     assert "Too many proofs have failed; try again in 30 seconds." in stranger.text
@@ -79,10 +92,10 @@ def test_sign_in_when_there_were_too_many_failures_then_the_form_says_how_long_t
 def test_sign_in_when_the_password_has_expired_then_the_form_says_so(
     prompt: PromptKit, stranger: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: str) -> Ticket:
+    def refuse(**_: str) -> IssuedSession:
         raise PreconditionError("the password has expired", help="have an administrator set a new one")
 
-    monkeypatch.setattr(prompt.desk, "sign_in", refuse)
+    monkeypatch.setattr(prompt.sessions, "sign_in", refuse)
 
     assert stranger.sign_in().status_code == 403
     assert "The password has expired. Have an administrator set a new one." in stranger.text
@@ -127,7 +140,7 @@ def test_page_when_nobody_is_signed_in_then_the_way_leads_through_the_form_and_b
 
 def test_form_when_the_session_is_over_then_signing_in_comes_first(prompt: PromptKit, ada: Visitor) -> None:
     ada.open("/devices/add-app")
-    prompt.desk.callers.clear()
+    prompt.end_sessions()
 
     ada.submit("/devices/add-app", name="phone")
 
@@ -136,7 +149,7 @@ def test_form_when_the_session_is_over_then_signing_in_comes_first(prompt: Promp
 
 
 def test_page_when_the_session_is_over_then_the_form_says_so(prompt: PromptKit, ada: Visitor) -> None:
-    prompt.desk.callers.clear()
+    prompt.end_sessions()
 
     ada.open("/sign-in")
 
@@ -152,27 +165,31 @@ def test_sign_in_when_somebody_is_signed_in_already_then_the_form_is_not_shown(a
 
 def test_sign_out_when_asked_then_the_session_is_ended_everywhere(prompt: PromptKit, ada: Visitor) -> None:
     ada.open("/devices")
+    token = ada.caller.token
 
     ada.submit("/sign-out")
 
     assert ada.page.heading == "You are signed out"
-    assert prompt.desk.callers == {}
+    with pytest.raises(SessionRevokedError):
+        prompt.sessions.authenticate(token, "")
     assert "__Host-session" not in ada.client.cookies
 
 
 def test_sign_out_when_the_store_is_out_of_reach_then_this_browser_forgets_at_least(
-    prompt: PromptKit, ada: Visitor
+    prompt: PromptKit, ada: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada.open("/devices")
-    prompt.desk.is_out_of_reach = True
+    monkeypatch.setattr(prompt.mfa.store, "write", out_of_reach)
 
     assert ada.submit("/sign-out").status_code == 503
     assert "could not be ended everywhere" in ada.text
     assert "__Host-session" not in ada.client.cookies
 
 
-def test_sign_in_when_the_store_is_out_of_reach_then_a_screen_says_so(prompt: PromptKit, stranger: Visitor) -> None:
-    prompt.desk.is_out_of_reach = True
+def test_sign_in_when_the_store_is_out_of_reach_then_a_screen_says_so(
+    prompt: PromptKit, stranger: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt.mfa.store, "read", out_of_reach)
 
     assert stranger.sign_in().status_code == 503
     assert stranger.page.heading == "Not possible at the moment"
@@ -184,7 +201,7 @@ def test_page_when_it_cannot_be_known_whether_the_session_was_ended_then_nothing
     def fail(token: str, peer: str) -> Caller:
         raise SessionUnverifiableError("the store has been out of reach for too long")
 
-    monkeypatch.setattr(prompt.desk, "authenticate", fail)
+    monkeypatch.setattr(prompt.sessions, "authenticate", fail)
 
     assert ada.open("/devices").status_code == 503
     assert ada.page.heading == "Not possible at the moment"
@@ -193,13 +210,13 @@ def test_page_when_it_cannot_be_known_whether_the_session_was_ended_then_nothing
 def test_session_when_its_token_does_not_fit_into_a_cookie_then_it_is_not_cut(
     prompt: PromptKit, stranger: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sign_in = prompt.desk.sign_in
+    sign_in = prompt.sessions.sign_in
 
-    def sign_in_at_length(*, account: str, user_name: str, password: str, peer: str) -> Ticket:
+    def sign_in_at_length(*, account: str, user_name: str, password: str, peer: str) -> IssuedSession:
         issued = sign_in(account=account, user_name=user_name, password=password, peer=peer)
         return dataclasses.replace(issued, session_token="x" * 4096)
 
-    monkeypatch.setattr(prompt.desk, "sign_in", sign_in_at_length)
+    monkeypatch.setattr(prompt.sessions, "sign_in", sign_in_at_length)
 
     assert stranger.sign_in().status_code == 500
     assert "__Host-session" not in stranger.client.cookies

@@ -17,7 +17,8 @@ import httpx
 from starlette.types import ASGIApp
 
 from sidecar.services.callers import Caller
-from tests.unit.transports.prompt.prompt_kit import PASSWORD, PromptKit
+from tests.unit.services.session_kit import PASSWORD
+from tests.unit.transports.prompt.prompt_kit import PromptKit
 
 _XHTML = "{http://www.w3.org/1999/xhtml}"
 
@@ -177,7 +178,7 @@ class Visitor:
     def caller(self) -> Caller:
         """The session that the browser keeps."""
         token = self.client.cookies["__Host-session"]
-        return self.prompt.desk.authenticate(token, "")
+        return self.prompt.sessions.authenticate(token, "")
 
     def _arrive(self, response: httpx.Response) -> httpx.Response:
         self.cookies_set = response.headers.get_list("set-cookie")
