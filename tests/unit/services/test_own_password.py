@@ -11,7 +11,7 @@ from sidecar.model.errors import (
     SessionRevokedError,
     SidecarError,
 )
-from tests.unit.services.mfa_kit import ADMINISTRATOR
+from tests.unit.services.mfa_kit import ADA, ADMINISTRATOR
 from tests.unit.services.session_kit import PASSWORD, SessionKit, build_image
 
 NEW = "Another-horse-8"
@@ -34,7 +34,7 @@ def test_password_when_the_account_lets_people_then_it_is_changed_and_sessions_e
     with pytest.raises(SessionRevokedError):
         letting.sessions.authenticate(caller.token, "")
     letting.clock.advance(1)
-    assert letting.sign_in(password=NEW)
+    assert letting.sign_in(password=NEW).claims.person == ADA
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_password_when_one_of_both_will_not_do_then_nothing_is_changed(
         letting.sessions.change_password(caller, old_password=old, new_password=new)
 
     assert letting.sessions.authenticate(caller.token, "").session == caller.session
-    assert letting.sign_in(password=PASSWORD)
+    assert letting.sign_in(password=PASSWORD).claims.person == ADA
 
 
 @pytest.mark.parametrize("is_let", [False, True])
