@@ -284,6 +284,7 @@ class Application:
     def _run(self) -> None:
         if self._decision_log is not None:
             self._decision_log.start()
+        self._watch.start()
         # Unix sockets come into being under a mask of the whole process, so they come first.
         addresses = [f"data {address}" for address in self._data.start()] if self._data is not None else []
         addresses += [f"management {address}" for address in self._management.start()]
@@ -310,7 +311,6 @@ class Application:
         if self._data is not None:
             self._data.set_serving(True)
         self._watcher.start()
-        self._watch.start()
         self._announce(f"iam-sidecar {__version__} serving: {', '.join(addresses)}, snapshot {revision[:12]}")
 
     def _load_first(self) -> None:

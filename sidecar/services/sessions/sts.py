@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from sidecar.compile.session_policies import compile_session_policies
 from sidecar.core import Image
 from sidecar.model.decision import Decision, MfaMethod
 from sidecar.model.directory import RoleFacts
@@ -112,7 +113,7 @@ class StsService:
                 "the requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
                 field="duration_seconds",
             )
-        policies = _compile_policies(request.session_policies)
+        policies = compile_session_policies(request.session_policies)
         role = _assumable(image, claims, role_arn)
         mfa = self._prove(caller, claims, request.serial_number, request.token_code, what="assume_role")
         override = _request_keys(
@@ -225,12 +226,6 @@ def _assumable(image: Image, claims: SessionClaims, role_arn: str) -> RoleFacts 
     role = image.find_role(role_arn)
     # SPEC: IAM, service-linked roles: nobody but the service.
     return None if role is None or role.is_service_linked else role
-
-
-def _compile_policies(documents: Sequence[str]) -> bytes:
-    if documents:
-        raise RequestError("session policies cannot be used yet", field="session_policies")
-    return b""
 
 
 def _request_keys(

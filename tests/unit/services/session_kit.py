@@ -128,10 +128,10 @@ def role(name: str, trust: Json, *statements: Json, account: str = ACCOUNT, path
 MAY_ASSUME = allow(["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"], Resource="*")
 
 
-def build_image(
+def source_files(
     *, ada_id: str = "AIDAADA0000000000000A", policy: Mapping[str, object] | None = None, deny: Sequence[str] = ()
-) -> Image:
-    """Compile the snapshot of these tests: ada may assume every role, bob and eve may do nothing."""
+) -> dict[str, bytes]:
+    """Give the source of these tests: ada and eve may assume every role, bob may do nothing."""
     users = [
         user(
             ADA,
@@ -153,13 +153,16 @@ def build_image(
     }
     if policy is not None:
         settings["accounts"][ACCOUNT]["password_policy"] = dict(policy)
-    report = parse_source(
-        {
-            "accounts/main.json": dump(ACCOUNT, users, roles),
-            "accounts/other.json": dump(OTHER, [], [far]),
-            "account-settings.json": json.dumps(settings).encode(),
-        }
-    )
+    return {
+        "accounts/main.json": dump(ACCOUNT, users, roles),
+        "accounts/other.json": dump(OTHER, [], [far]),
+        "account-settings.json": json.dumps(settings).encode(),
+    }
+
+
+def build_image(**changes: Any) -> Image:
+    """Compile the source of these tests."""
+    report = parse_source(source_files(**changes))
     assert report.snapshot is not None, report.problems
     return Image.from_bytes(write_image(report.snapshot))
 

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """GetSessionToken, AssumeRole and GetCallerIdentity by the rules of AWS STS, decided by the real core."""
 
+import json
 import string
 from typing import Any
 
 import pytest
 
-from sidecar.model.decision import MfaMethod
+from sidecar.model.decision import Decision, MfaMethod
 from sidecar.model.errors import (
     LimitExceededError,
     PermissionDeniedError,
+    PolicySyntaxError,
     PreconditionError,
     RequestError,
     SessionInvalidError,
@@ -21,7 +23,7 @@ from sidecar.model.session import MfaProof, SessionKind, SessionTag
 from sidecar.services.sessions.service import CallerIdentity
 from tests.authenticators import Ctap2Key
 from tests.unit.services.mfa_kit import ADA, ADMINISTRATOR, BOB
-from tests.unit.services.session_kit import EVE, OTHER, SessionKit, build_image, role_arn
+from tests.unit.services.session_kit import EVE, OTHER, SessionKit, allow, build_image, document, role_arn
 from tests.unit.services.test_devices import together
 
 MINUTE_MS = 60_000
@@ -458,6 +460,36 @@ def test_source_identity_when_the_trust_policy_looks_at_it_then_it_decides(lite:
             lite.assume(caller, name, source_identity=identity)
 
 
+READING = document(allow("s3:GetObject", Resource="*"))
+
+
+def test_session_policies_when_they_are_given_then_they_limit_the_role(lite: SessionKit) -> None:
+    caller = lite.signed_in()
+    free = lite.caller(lite.assume(caller))
+    bound = lite.caller(lite.assume(caller, session_policies=[json.dumps(READING)]))
+
+    for session, want in ((free, Decision.ALLOW), (bound, Decision.IMPLICIT_DENY)):
+        assert lite.engine.decide_for(session, "sts:AssumeRole", role_arn("next")).decision is want
+    with pytest.raises(PermissionDeniedError):
+        lite.assume(bound, "next")
+
+
+@pytest.mark.parametrize(
+    ("policies", "error", "words"),
+    [
+        (["{}"], PolicySyntaxError, "1 error"),
+        ([""], PolicySyntaxError, "1 error"),
+        ([json.dumps(READING) + " " * 2048], LimitExceededError, "of at most 2048"),
+        ([json.dumps(READING)] * 40, LimitExceededError, "of at most 2048"),
+    ],
+)
+def test_session_policies_when_they_cannot_be_used_then_that_is_said(
+    lite: SessionKit, policies: list[str], error: type[SidecarError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        lite.assume(lite.signed_in(), session_policies=policies)
+
+
 def test_calls_when_the_administrator_makes_them_then_the_precondition_fails(lite: SessionKit) -> None:
     calls: list[Any] = [
         lambda: lite.sessions.get_session_token(ADMINISTRATOR),
@@ -491,8 +523,8 @@ def test_bob_when_no_policy_allows_him_then_he_assumes_nothing_that_trusts_the_a
 
 
 def test_role_facts_when_a_role_is_made_anew_then_its_sessions_are_over(lite: SessionKit) -> None:
-    issued = lite.sign_in() if lite.set_password() is None else None
-    assert issued is not None
+    lite.set_password()
+    issued = lite.sign_in()
 
     lite.snapshots.image = build_image(ada_id="AIDAADA0000000000000Z")
 
