@@ -36,7 +36,6 @@ _OPTIONS: tuple[tuple[str, object], ...] = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     # One that is started anew is back in a moment.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 
