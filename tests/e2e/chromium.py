@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 #: The longest that anything is waited for; nothing takes that long.
 PATIENCE = 30.0
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
+_NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
 
 
 def find_chromium() -> str | None:

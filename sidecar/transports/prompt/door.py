@@ -25,6 +25,7 @@ from sidecar.model.errors import (
     SidecarError,
     StepUpRequiredError,
 )
+from sidecar.model.session import SessionKind
 from sidecar.services.log import Log
 from sidecar.transports.prompt import failures
 from sidecar.transports.prompt.address import PublicAddress, with_value
@@ -46,6 +47,8 @@ _THREADS = 8
 #: SPEC: RFC 6265, section 6.1: every browser keeps 4096 bytes, with the name and the attributes.
 _MAX_TOKEN = 4000
 _SESSION, _FORM = "session", "form"
+#: Values of a query that matter after signing in or proving something: whatever else a link has is left out.
+_CARRIED = ("return_to", "serial")
 
 View = Callable[[Visit, PromptServices], Reply]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -125,6 +128,7 @@ class Door:
                 visit = self._recognize(visit)
                 reply = self._view(visit, page, is_form=form is not None)
                 self._refuse_too_large(reply.token or "")
+            return self._respond(visit, reply, request)
         except (FreshProofRequiredError, StepUpRequiredError) as error:
             reply = failures.prove_first(error, page.again or visit.path)
         except SidecarError as error:
@@ -134,7 +138,7 @@ class Door:
                 reply = failures.of(error)
         except Exception as error:
             reply = self._broken(error)
-        return self._respond(visit, reply, had_secret=bool(self._form_secret(request)))
+        return self._respond(visit, reply, request)
 
     def _view(self, visit: Visit, page: _Page, *, is_form: bool) -> Reply:
         if visit.caller is None and not page.is_open:
@@ -152,9 +156,9 @@ class Door:
             query = read_fields(request.url.query)
         except ValueError:
             query = {}
-        path = request.url.path + (f"?{request.url.query}" if query else "")
+        carried = next((name for name in _CARRIED if name in query), "")
         return Visit(
-            path=path,
+            path=with_value(request.url.path, carried, query.get(carried, "")),
             values=request.path_params,
             query=query,
             form=form,
@@ -173,6 +177,9 @@ class Door:
             raise
         except AuthenticationError:
             return visit
+        if caller.claims is None or caller.claims.kind is not SessionKind.SIGN_IN:
+            # Somebody has put another session into the cookie: here is a person who has signed in.
+            return visit
         return dataclasses.replace(visit, caller=caller)
 
     def _form_secret(self, request: Request) -> str:
@@ -183,7 +190,7 @@ class Door:
         self._log.error("prompt_failed", error_id=error_id, cause=repr(cause), exc_info=True)
         return failures.internal(error_id)
 
-    def _respond(self, visit: Visit, reply: Reply, *, had_secret: bool) -> Response:
+    def _respond(self, visit: Visit, reply: Reply, request: Request) -> Response:
         if reply.location:
             response: Response = RedirectResponse(reply.location, status_code=reply.status)
         else:
@@ -194,7 +201,7 @@ class Door:
             response.delete_cookie(
                 self._session_cookie, path="/", secure=self._address.is_https, httponly=True, samesite="lax"
             )
-        if not had_secret:
+        if not self._form_secret(request):
             self._keep(response, self._form_cookie, visit.form_secret)
         return response
 

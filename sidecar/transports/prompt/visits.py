@@ -34,7 +34,7 @@ class Visit:
     A request of a browser.
 
     Attributes:
-        path: With the query, as a page of ours to come back to.
+        path: With what matters of the query, as a page of ours to come back to.
         values: Parts of the path by name.
         query: What follows the question mark, each name once.
         form: What was typed; empty where nothing was sent.
@@ -64,7 +64,7 @@ class Visit:
     def person(self) -> User:
         """The user who is signed in."""
         caller = self.signed_in
-        return parse_user(caller.claims.person if caller.claims is not None else caller.name)
+        return parse_user(caller.name)
 
     @property
     def form_token(self) -> str:

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every answer: headers, the host that is answered for, and forms from here alone."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.types import Message
 
 from sidecar.services.store.engine import open_store
-from sidecar.transports.prompt.visits import MAX_FORM_BYTES
+from sidecar.transports.prompt.visits import MAX_FORM_BYTES, FormError, form_secret_in, new_form_secret, read_form
 from tests.unit.services.mfa_kit import ADA, ORIGIN
 from tests.unit.transports.prompt.prompt_kit import PromptKit
 from tests.unit.transports.prompt.visitor import Document, Visitor, client_of
@@ -200,3 +205,24 @@ def test_prompt_when_it_is_local_then_cookies_work_without_tls(tmp_path: Path) -
     assert cookie.startswith("sidecar-form=")
     assert "secure" not in cookie.lower()
     assert "strict-transport-security" not in response.headers
+
+
+@given(body=st.binary(max_size=200), kind=st.sampled_from(["application/x-www-form-urlencoded", "text/plain", ""]))
+def test_form_when_it_is_any_bytes_then_it_is_read_or_refused(body: bytes, kind: str) -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
+    try:
+        fields = asyncio.run(read_form(Request(scope, receive)))
+    except FormError as error:
+        assert error.status in {400, 413, 415}
+    else:
+        assert len(fields) <= 16
+
+
+@given(cookie=st.text(max_size=60) | st.from_regex(r"[A-Za-z0-9_-]{42,44}", fullmatch=True))
+def test_secret_when_a_cookie_is_anything_then_it_is_one_of_ours_or_none(cookie: str) -> None:
+    assert form_secret_in(cookie) in {cookie, ""}
+    assert len(form_secret_in(cookie)) in {0, 43}
+    assert form_secret_in(new_form_secret())

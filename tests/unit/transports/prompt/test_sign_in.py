@@ -138,6 +138,34 @@ def test_page_when_nobody_is_signed_in_then_the_way_leads_through_the_form_and_b
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "leads_to"),
+    [
+        (
+            "/challenge/abc?return_to=https://app.example.org/x?id=1",
+            "/challenge/abc?return_to=https%3A%2F%2Fapp.example.org%2Fx%3Fid%3D1",
+        ),
+        ("/challenge/abc?utm=1&return_to=/devices", "/challenge/abc?return_to=%2Fdevices"),
+        ("/devices?done=removed", "/devices"),
+        ("/devices?a=1&a=2", "/devices"),
+        ("/devices?%ff", "/devices"),
+    ],
+)
+def test_page_when_its_link_is_odd_then_what_matters_of_it_is_kept(stranger: Visitor, path: str, leads_to: str) -> None:
+    stranger.open(path)
+
+    assert stranger.sign_in().url.raw_path.decode() == leads_to
+
+
+def test_session_when_it_did_not_begin_here_then_nobody_is_signed_in(prompt: PromptKit, ada: Visitor) -> None:
+    issued = prompt.sessions.get_session_token(ada.caller)
+    ada.client.cookies.set("__Host-session", issued.session_token, domain="example.org")
+
+    ada.open("/devices")
+
+    assert ada.page.heading == "Sign in"
+
+
 def test_form_when_the_session_is_over_then_signing_in_comes_first(prompt: PromptKit, ada: Visitor) -> None:
     ada.open("/devices/add-app")
     prompt.end_sessions()
