@@ -3,6 +3,7 @@
 A prompt of each test's own, and people who visit it.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,23 @@ from tests.unit.transports.prompt.prompt_kit import PromptKit
 from tests.unit.transports.prompt.visitor import Visitor
 
 
+@pytest.fixture(scope="session")
+def mould(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store and the keys of a prompt that nobody has used yet."""
+    folder = tmp_path_factory.mktemp("mould")
+    store = open_store(f"sqlite:///{folder / 'mfa.db'}", state_dir=folder)
+    PromptKit(store, folder)
+    store.close()
+    return folder
+
+
 @pytest.fixture
-def prompt(tmp_path: Path) -> Iterator[PromptKit]:
+def prompt(mould: Path, tmp_path: Path) -> Iterator[PromptKit]:
     """A prompt under https, at which ada and bob can sign in."""
-    store = open_store(f"sqlite:///{tmp_path / 'mfa.db'}", state_dir=tmp_path)
-    yield PromptKit(store, tmp_path)
+    folder = tmp_path / "prompt"
+    shutil.copytree(mould, folder)
+    store = open_store(f"sqlite:///{folder / 'mfa.db'}", state_dir=folder)
+    yield PromptKit(store, folder, is_new=False)
     store.close()
 
 

@@ -42,12 +42,14 @@ class Gatekeeper:
 class PromptKit:
     """A prompt, at which ada and bob of acme can sign in."""
 
-    def __init__(self, store: Store, folder: Path, *, origin: str = ORIGIN, image: Image | None = None) -> None:
+    def __init__(
+        self, store: Store, folder: Path, *, origin: str = ORIGIN, image: Image | None = None, is_new: bool = True
+    ) -> None:
         self.mfa = SessionKit(store, folder, image)
         self.origin = origin
         self.clock = self.mfa.clock
         self.sessions = self.mfa.sessions
-        for person in (ADA, BOB):
+        for person in (ADA, BOB) if is_new else ():
             self.mfa.set_password(person)
         self.clock.advance(1)
         self.gatekeeper = Gatekeeper()
