@@ -274,7 +274,8 @@ class Page:
         tall = int(self.evaluate("document.documentElement.scrollHeight"))
         metrics["height"] = max(tall, height, 500)
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
-        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        # The first one has things drawn that had not been so far.
+        self.call("Page.captureScreenshot", format="png")
         image = self.call("Page.captureScreenshot", format="png")["data"]
         self.call("Emulation.clearDeviceMetricsOverride")
         self.call("Emulation.setEmulatedMedia", features=[])

@@ -86,7 +86,7 @@ class ChallengePages:
         try:
             issued = services.step_up.answer(visit.signed_in, asked.challenge_id, read(typed))
         except ThrottledError as error:
-            problem = failures.sentence(error.message)
+            problem = failures.sentences(error)
             return self._show(
                 visit, services, asked, where, problem=problem, way=way, status=HTTPStatus.TOO_MANY_REQUESTS
             )

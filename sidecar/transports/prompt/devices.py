@@ -111,7 +111,7 @@ def confirm_app(visit: Visit, services: PromptServices) -> Reply:
         _require(visit, services, "ConfirmTotpEnrollment")
         services.mfa.devices.confirm_totp(visit.signed_in, serial_number, *codes)
     except ThrottledError as error:
-        return _again(serial_number, failures.sentence(error.message), status=429)
+        return _again(serial_number, failures.sentences(error), status=429)
     except (MfaError, RequestError):
         return _again(serial_number, _CODES_REFUSED, status=403)
     return go("/devices?done=app-added")

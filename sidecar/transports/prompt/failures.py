@@ -51,6 +51,11 @@ def sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
+def sentences(error: SidecarError) -> str:
+    """Return what an error says, and what would mend it."""
+    return " ".join(sentence(text) for text in (error.message, error.help) if text)
+
+
 def from_elsewhere() -> Reply:
     """Return the screen of a form that another site sent."""
     return fail(

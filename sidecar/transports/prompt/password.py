@@ -33,13 +33,12 @@ def change_password(visit: Visit, services: PromptServices) -> Reply:
     except AuthenticationError:
         return show("password.html", problem=_WRONG, status=403)
     except RequestError as error:
-        problem = " ".join(failures.sentence(part) for part in (error.message, error.help) if part)
-        return show("password.html", problem=problem, status=400)
+        return show("password.html", problem=failures.sentences(error), status=400)
     except LimitExceededError as error:
-        return show("password.html", problem=failures.sentence(error.message), status=429)
+        return show("password.html", problem=failures.sentences(error), status=429)
     return go("/sign-in?done=password-changed", token="")
 
 
 _WRONG = (
-    "The password of now is another, or there were too many failures. After failures, wait for a quarter of an hour."
+    "The current password is another, or there were too many failures. After failures, wait for a quarter of an hour."
 )

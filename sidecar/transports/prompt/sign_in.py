@@ -48,13 +48,12 @@ def sign_in(visit: Visit, services: PromptServices) -> Reply:
     try:
         issued = services.sessions.sign_in(account=account, user_name=name, password=password, peer=visit.peer)
     except (LimitExceededError, ThrottledError) as error:
-        return _form(where, account=account, name=name, problem=failures.sentence(error.message), status=429)
+        return _form(where, account=account, name=name, problem=failures.sentences(error), status=429)
     except (AuthenticationError, RequestError):
         return _form(where, account=account, name=name, problem=_WRONG, status=403)
     except PreconditionError as error:
         # The password was the right one, so that this may be told.
-        text = " ".join(failures.sentence(part) for part in (error.message, error.help) if part)
-        return _form(where, account=account, name=name, problem=text, status=403)
+        return _form(where, account=account, name=name, problem=failures.sentences(error), status=403)
     return go(where or "/devices", token=issued.session_token)
 
 

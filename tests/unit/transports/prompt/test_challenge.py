@@ -10,6 +10,7 @@ from sidecar.model.challenge import ChallengeState
 from sidecar.services.callers import Caller
 from sidecar.services.challenges import CHALLENGE_MS, TotpAnswer
 from sidecar.services.step_up import AskedChallenge
+from sidecar.services.store.throttles import LOCKED_AT, WAITS
 from tests.authenticators import Ctap2Key, U2fKey
 from tests.unit.services.mfa_kit import ADMINISTRATOR, BOB, Phone, plugged_client
 from tests.unit.transports.prompt.prompt_kit import PromptKit
@@ -169,6 +170,19 @@ def test_challenge_when_too_many_proofs_have_failed_then_the_page_says_how_long_
             break
     assert response.status_code == 429
     assert "Too many proofs have failed; try again in" in ada.text
+
+
+def test_challenge_when_the_person_is_locked_then_the_page_says_who_helps(prompt: PromptKit, ada: Visitor) -> None:
+    prompt.mfa.enrol_phone()
+    terminal = prompt.terminal()
+    for _ in range(LOCKED_AT + 1):
+        prompt.clock.advance(max(WAITS))
+        asked = ask(prompt, terminal)
+        ada.open(page_of(asked))
+        response = ada.submit(f"{page_of(asked)}/code", code="000000")
+
+    assert response.status_code == 429
+    assert "the user is locked. An administrator unlocks with" in ada.text
 
 
 def test_challenge_when_it_is_refused_then_it_is_over(prompt: PromptKit, ada: Visitor) -> None:

@@ -52,7 +52,7 @@ def test_password_when_it_is_changed_then_every_session_ends_and_the_new_one_sig
 
 def test_password_when_the_old_one_is_another_then_nothing_is_changed(prompt: PromptKit, ada: Visitor) -> None:
     assert change(ada, old="Wrong-horse-9") == 403
-    assert "The password of now is another" in ada.text
+    assert "The current password is another" in ada.text
     assert NEW not in ada.response.text
     assert prompt.mfa.audit.last["event"] == "session.sign_in_refused"
     prompt.terminal()
