@@ -170,11 +170,6 @@ cdef Slice request_recorded(Desk *desk, Slice message, const Eval *e) noexcept n
     cdef const uint8_t *start
     cdef uint32_t field
     cdef uint32_t wire_type
-    if desk.request.has_session_token:
-        if e.image != NULL and e.token != NULL:
-            end = write_field(end, 2, e.token.access_key_id, TOKEN_ACCESS_KEY_ID_BYTES)
-        else:
-            end = write_field(end, 2, b"unknown", 7)
     while reader.here != reader.end:
         start = reader.here
         # It was read before, so it can be read again.
@@ -183,6 +178,12 @@ cdef Slice request_recorded(Desk *desk, Slice message, const Eval *e) noexcept n
         if field != 2:
             memcpy(end, start, reader.here - start)
             end += reader.here - start
+    if desk.request.has_session_token:
+        # Last, so that it counts as the token did.
+        if e.image != NULL and e.token != NULL:
+            end = write_field(end, 2, e.token.access_key_id, TOKEN_ACCESS_KEY_ID_BYTES)
+        else:
+            end = write_field(end, 2, b"unknown", 7)
     return slice_of(desk.tokens.recorded, <uint32_t>(end - desk.tokens.recorded))
 
 

@@ -311,7 +311,7 @@ cdef void parties_fetch(Eval *e) noexcept nogil:
             PREFETCH(&e.image.principals[number - 1])
 
 
-cdef bint caller_find(Eval *e) noexcept nogil:
+cdef inline bint caller_find(Eval *e) noexcept nogil:
     # Whether the image knows the caller. Its policies are on their way then.
     cdef const uint32_t *head
     cdef uint32_t number
@@ -369,7 +369,7 @@ cdef inline bint caller_is_same(const Eval *e) noexcept nogil:
     ) and person_is_same(e)
 
 
-cdef void action_find(Eval *e) noexcept nogil:
+cdef inline void action_find(Eval *e) noexcept nogil:
     cdef const uint8_t *colon
     cdef uint32_t number
     # SAFETY: request_check found exactly one colon inside.

@@ -254,6 +254,10 @@ cdef class DataServer:
         """Return how many images are held: the one in place, and any that a worker may still decide by."""
         return len({id(image) for _, image, _ in self.mails if image is not None})
 
+    def held_sessions(self):
+        """Return how many session states are held: the one in place, and any that a worker may still open tokens with."""
+        return len({id(state) for _, _, state in self.mails if state is not None})
+
     def wait_for_records(self, int milliseconds):
         """Wait, without the GIL, until a ring fills up, or for *milliseconds*."""
         cdef pollfd waiting

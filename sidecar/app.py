@@ -31,6 +31,7 @@ from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
 from sidecar.services.decision_log import DecisionLog
 from sidecar.services.decision_log_settings import DecisionLogSettings
+from sidecar.services.known_users import KnownUsers, KnowsUser, know_everybody
 from sidecar.services.log import Log
 from sidecar.services.metrics import PrometheusMetrics
 from sidecar.services.mfa_journal import MfaMetrics, PrometheusMfaMetrics
@@ -189,7 +190,10 @@ class Application:
         )
         mfa_metrics = PrometheusMfaMetrics(metrics.registry)
         audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
-        self._mfa = MfaOpener(functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log))
+        knows_user = KnownUsers(self._snapshots)
+        self._mfa = MfaOpener(
+            functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log, knows_user=knows_user)
+        )
         if any(_states_mfa(settings)) or has_store(settings):
             # What keeps devices from being used is to be told now, not to the first person who needs one.
             self._mfa.open()
@@ -302,6 +306,7 @@ class Application:
                     return
                 if number == signal.SIGHUP:
                     self._watcher.request_reload()
+                    threading.Thread(target=self._mfa.refresh, name="mfa-refresh", daemon=True).start()
                 elif number == _LOADED:
                     self._begin_to_serve(addresses)
 
@@ -424,13 +429,20 @@ def open_audit(settings: Settings, *, log: Log, on_drop: Callable[[], None]) -> 
 
 
 def open_mfa(
-    settings: Settings, *, audit: AuditTrail, metrics: MfaMetrics, log: Log, must_exist: bool = False
+    settings: Settings,
+    *,
+    audit: AuditTrail,
+    metrics: MfaMetrics,
+    log: Log,
+    knows_user: KnowsUser = know_everybody,
+    must_exist: bool = False,
 ) -> MfaServices:
     """
     Return the services of second factors, on the store that the settings name.
 
     Args:
-        log: Is told of seeds whose key is missing.
+        log: Is told of seeds whose key is missing, and of metadata that cannot be used.
+        knows_user: Says whether a user may be given a device.
         must_exist: Whether to refuse a store in a file that is not there yet.
 
     Raises:
@@ -438,8 +450,9 @@ def open_mfa(
         SourceUnavailableError: The store cannot be reached.
     """
     # A sidecar that keeps no devices needs neither a database nor its driver.
-    from sidecar.services.attestation import AttestationSettings, read_attestation_policy
+    from sidecar.services.attestation import AttestationSettings, AttestationSource
     from sidecar.services.mfa import build_mfa, find_keys
+    from sidecar.services.mfa_journal import MfaJournal
     from sidecar.services.relying_party import RelyingParty
     from sidecar.services.store.engine import open_store
 
@@ -456,18 +469,23 @@ def open_mfa(
             aaguids=settings.mfa_aaguid,
             metadata=settings.mfa_metadata,
             metadata_root=settings.mfa_metadata_root,
+            metadata_crls=settings.mfa_metadata_crl,
+            metadata_grace_days=settings.mfa_metadata_grace_days,
             trust_anchors=settings.mfa_trust_anchor,
         )
+        journal = MfaJournal(audit=audit, metrics=metrics)
+        source = AttestationSource(attestation, store=store, now=time.time_ns, journal=journal, log=log)
         services = build_mfa(
             store=store,
             keys=keys,
             audit=audit,
             metrics=metrics,
             now=time.time_ns,
+            knows_user=knows_user,
             relying_party=RelyingParty(
                 id=settings.rp_id,
                 origins=settings.allowed_origin,
-                attestation_policy=read_attestation_policy(attestation, store=store, now=time.time_ns),
+                current_policy=source.current,
                 requires_user_verification=settings.mfa_user_verification == "required",
                 allows_sign_count_regression=settings.mfa_sign_count == "warn",
             ),

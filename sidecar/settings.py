@@ -266,6 +266,18 @@ SETTINGS = (
     Setting("mfa_metadata", "FILE", "The FIDO Metadata Service's file (MDS3), which is obeyed."),
     Setting("mfa_metadata_root", "FILE", "Certificate that its signer leads to."),
     Setting(
+        "mfa_metadata_crl",
+        "FILE",
+        "Revocation list of one of its signer's issuers; may be given several times.",
+        is_list=True,
+    ),
+    Setting(
+        "mfa_metadata_grace_days",
+        "DAYS",
+        "Days after a newer file was due on which the FIDO metadata is still used.",
+        "0",
+    ),
+    Setting(
         "mfa_trust_anchor",
         "FILE",
         "Certificate of a further root that keys may lead to; may be given several times.",
@@ -311,6 +323,8 @@ class Settings:
     mfa_aaguid: tuple[str, ...]
     mfa_metadata: Path | None
     mfa_metadata_root: Path | None
+    mfa_metadata_crl: tuple[Path, ...]
+    mfa_metadata_grace_days: int
     mfa_trust_anchor: tuple[Path, ...]
     watch_interval: float
     watch_settle: float
@@ -459,6 +473,8 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         mfa_aaguid=_many(stated, "mfa_aaguid"),
         mfa_metadata=_path(stated, "mfa_metadata"),
         mfa_metadata_root=_path(stated, "mfa_metadata_root"),
+        mfa_metadata_crl=tuple(Path(text) for text in _many(stated, "mfa_metadata_crl")),
+        mfa_metadata_grace_days=_count(stated, "mfa_metadata_grace_days", 0, 366),
         mfa_trust_anchor=tuple(Path(text) for text in _many(stated, "mfa_trust_anchor")),
         watch_interval=_seconds(stated, "watch_interval", 0, 3600),
         watch_settle=_seconds(stated, "watch_settle", 0, 60),

@@ -71,12 +71,12 @@ ServerName = Annotated[
 class Connection:
     """Which sidecar to talk to, as stated by flags; what is None comes from the environment, or a default."""
 
-    address: str | None
-    token_file: Path | None
-    tls_ca: Path | None
-    client_cert: Path | None
-    client_key: Path | None
-    server_name: str | None
+    address: Address = None
+    token_file: TokenFile = None
+    tls_ca: TlsCa = None
+    tls_client_cert: ClientCert = None
+    tls_client_key: ClientKey = None
+    tls_server_name: ServerName = None
 
     @property
     def is_stated(self) -> bool:
@@ -160,8 +160,8 @@ class Connection:
         ca = self.tls_ca or _path("IAM_SIDECAR_TLS_CA")
         if ca is None:
             return None
-        certificate = self.client_cert or _path("IAM_SIDECAR_TLS_CLIENT_CERT")
-        key = self.client_key or _path("IAM_SIDECAR_TLS_CLIENT_KEY")
+        certificate = self.tls_client_cert or _path("IAM_SIDECAR_TLS_CLIENT_CERT")
+        key = self.tls_client_key or _path("IAM_SIDECAR_TLS_CLIENT_KEY")
         if (certificate is None) != (key is None):
             raise SettingsError(
                 "a client certificate needs its key", help="name both --tls-client-cert and --tls-client-key"
@@ -170,7 +170,7 @@ class Connection:
             ca=_read(ca),
             certificate=None if certificate is None else _read(certificate),
             key=None if key is None else _read(key),
-            server_name=self.server_name or os.environ.get("IAM_SIDECAR_TLS_SERVER_NAME", ""),
+            server_name=self.tls_server_name or os.environ.get("IAM_SIDECAR_TLS_SERVER_NAME", ""),
         )
 
 

@@ -13,6 +13,7 @@ import typer
 
 from sidecar.cli.connection import Address, ClientCert, ClientKey, Connection, ServerName, TlsCa
 from sidecar.cli.credentials import CredentialFormat, print_credentials
+from sidecar.cli.options import with_options
 from sidecar.cli.output import print_line
 from sidecar.cli.proving import ProofMethod, ProofRequest
 from sidecar.model.errors import RequestError
@@ -61,6 +62,22 @@ def add_to(app: typer.Typer) -> None:
     )(logout)
 
 
+def _connect(
+    *,
+    address: Address = None,
+    tls_ca: TlsCa = None,
+    tls_client_cert: ClientCert = None,
+    tls_client_key: ClientKey = None,
+    tls_server_name: ServerName = None,
+) -> Connection:
+    """Return which sidecar to talk to; whoever signs in has no administrator's token."""
+    return Connection(address, None, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
+
+
+_connected = with_options("connection", _connect)
+
+
+@_connected
 def login(
     *,
     account: Annotated[
@@ -141,18 +158,13 @@ def login(
     ] = 60,
     profile: Profile = None,
     sessions_file: SessionsFilePath = None,
-    address: Address = None,
-    tls_ca: TlsCa = None,
-    tls_client_cert: ClientCert = None,
-    tls_client_key: ClientKey = None,
-    tls_server_name: ServerName = None,
+    connection: Connection,
 ) -> None:
     """Sign in, prove a second factor, assume a role; and keep the session for what comes next."""
     from sidecar.cli.signing_in import SigningIn
 
     if code and method is ProofMethod.AUTO:
         method = ProofMethod.CODE
-    connection = Connection(address, None, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
     desk = SigningIn(connection, _sessions_file_path(sessions_file))
     name = _profile_name(profile)
     kept = desk.sign_in(
@@ -179,21 +191,17 @@ def login(
     print_credentials(kept.session, form, profile=name)
 
 
+@_connected
 def logout(
     *,
     is_all: Annotated[bool, typer.Option("--all", help="End the sessions of all profiles.")] = False,
     profile: Profile = None,
     sessions_file: SessionsFilePath = None,
-    address: Address = None,
-    tls_ca: TlsCa = None,
-    tls_client_cert: ClientCert = None,
-    tls_client_key: ClientKey = None,
-    tls_server_name: ServerName = None,
+    connection: Connection,
 ) -> None:
     """End a session, with every other one of the same sign-in, and forget them."""
     from sidecar.cli.signing_in import SigningIn
 
-    connection = Connection(address, None, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
     desk = SigningIn(connection, _sessions_file_path(sessions_file))
     names = desk.names() if is_all else [_profile_name(profile)]
     ended = desk.sign_out(names)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sidecar.cli import mfa_store
-from sidecar.cli.connection import Address, ClientCert, ClientKey, Connection, ServerName, TlsCa, TokenFile
+from sidecar.cli import mfa_import, mfa_store
+from sidecar.cli.connection import Connection
+from sidecar.cli.options import with_options
 from sidecar.cli.output import print_json, print_line
 from sidecar.cli.terminal import Terminal, ask, tell
 from sidecar.model.errors import RequestError
@@ -42,6 +43,7 @@ _mfa = typer.Typer(
     rich_markup_mode=None,
 )  # fmt: skip
 _enrol = typer.Typer(name="enrol", help="Enrol a device for a person.", no_args_is_help=True, rich_markup_mode=None)
+_connected = with_options("connection", Connection)
 _ADA = "--user arn:aws:iam::111122223333:user/ada"
 
 
@@ -49,23 +51,19 @@ def add_to(app: typer.Typer) -> None:
     """Add the group of commands."""
     _mfa.add_typer(_enrol)
     mfa_store.add_to(_mfa)
+    mfa_import.add_to(_mfa)
     app.add_typer(_mfa)
 
 
 @_mfa.command("list", epilog=f"\b\nExamples:\n  iam-sidecar mfa list {_ADA}")
+@_connected
 def list_devices(
     *,
     user: User,
-    address: Address = None,
-    token_file: TokenFile = None,
-    tls_ca: TlsCa = None,
-    tls_client_cert: ClientCert = None,
-    tls_client_key: ClientKey = None,
-    tls_server_name: ServerName = None,
+    connection: Connection,
     as_json: AsJson = False,
 ) -> None:
     """List the devices of a person."""
-    connection = Connection(address, token_file, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
     with connection.open_mfa() as client:
         devices = client.list_devices(user)
     if as_json:
@@ -80,20 +78,15 @@ def list_devices(
 
 
 @_enrol.command("totp", epilog=f"\b\nExamples:\n  iam-sidecar mfa enrol totp {_ADA} --name phone")
+@_connected
 def enrol_totp(
     *,
     user: User,
     name: Name,
-    address: Address = None,
-    token_file: TokenFile = None,
-    tls_ca: TlsCa = None,
-    tls_client_cert: ClientCert = None,
-    tls_client_key: ClientKey = None,
-    tls_server_name: ServerName = None,
+    connection: Connection,
     as_json: AsJson = False,
 ) -> None:
     """Enrol an authenticator app: shows a QR code, then asks for two codes in a row."""
-    connection = Connection(address, token_file, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
     with connection.open_mfa() as client:
         enrolment = client.begin_totp(user, name)
         _show_qr(enrolment.otpauth_uri)
@@ -104,6 +97,7 @@ def enrol_totp(
 
 
 @_enrol.command("key", epilog=f"\b\nExamples:\n  iam-sidecar mfa enrol key {_ADA} --name yubikey")
+@_connected
 def enrol_key(
     *,
     user: User,
@@ -120,12 +114,7 @@ def enrol_key(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the key.", min=1, max=300)
     ] = 60,
-    address: Address = None,
-    token_file: TokenFile = None,
-    tls_ca: TlsCa = None,
-    tls_client_cert: ClientCert = None,
-    tls_client_key: ClientKey = None,
-    tls_server_name: ServerName = None,
+    connection: Connection,
     as_json: AsJson = False,
 ) -> None:
     """Enrol a security key that is plugged in, or lies on a reader."""
@@ -133,7 +122,6 @@ def enrol_key(
 
     from sidecar.cli import security_keys
 
-    connection = Connection(address, token_file, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
     devices = security_keys.find_devices()
     try:
         with connection.open_mfa() as client:
@@ -153,39 +141,29 @@ def enrol_key(
 
 
 @_mfa.command("resync", epilog="\b\nExamples:\n  iam-sidecar mfa resync --serial arn:aws:iam::111122223333:mfa/phone")
+@_connected
 def resync(
     *,
     serial: Serial,
     code: Code = None,
-    address: Address = None,
-    token_file: TokenFile = None,
-    tls_ca: TlsCa = None,
-    tls_client_cert: ClientCert = None,
-    tls_client_key: ClientKey = None,
-    tls_server_name: ServerName = None,
+    connection: Connection,
     as_json: AsJson = False,
 ) -> None:
     """Bring a TOTP device back in step whose clock is off, by two codes in a row."""
-    connection = Connection(address, token_file, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
     with connection.open_mfa() as client:
         device = client.resync_totp(serial, *_ask_codes(code))
     _print_device(device, as_json=as_json)
 
 
 @_mfa.command("recovery-codes", epilog=f"\b\nExamples:\n  iam-sidecar mfa recovery-codes {_ADA}")
+@_connected
 def recovery_codes(
     *,
     user: User,
-    address: Address = None,
-    token_file: TokenFile = None,
-    tls_ca: TlsCa = None,
-    tls_client_cert: ClientCert = None,
-    tls_client_key: ClientKey = None,
-    tls_server_name: ServerName = None,
+    connection: Connection,
     as_json: AsJson = False,
 ) -> None:
     """Make new recovery codes; those from before are worth nothing any more."""
-    connection = Connection(address, token_file, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
     with connection.open_mfa() as client:
         codes = client.generate_recovery_codes(user)
     if as_json:
@@ -199,19 +177,14 @@ def recovery_codes(
 @_mfa.command(
     "deactivate", epilog="\b\nExamples:\n  iam-sidecar mfa deactivate --serial arn:aws:iam::111122223333:mfa/phone"
 )
+@_connected
 def deactivate(
     *,
     serial: Serial,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    address: Address = None,
-    token_file: TokenFile = None,
-    tls_ca: TlsCa = None,
-    tls_client_cert: ClientCert = None,
-    tls_client_key: ClientKey = None,
-    tls_server_name: ServerName = None,
+    connection: Connection,
 ) -> None:
     """Delete a device; with the last one of a person, the recovery codes go too."""
-    connection = Connection(address, token_file, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
     if not yes:
         typer.confirm(f"delete {serial}?", abort=True, err=True)
     with connection.open_mfa() as client:

@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidecar.cli.options import with_options
 from sidecar.cli.output import count_of, print_json, print_line
 
 if TYPE_CHECKING:
     from sidecar.services.callers import Caller
+    from sidecar.services.known_users import KnowsUser
     from sidecar.services.mfa import MfaServices
+    from sidecar.settings import Settings
 
 StateDir = Annotated[
     Path | None,
@@ -53,6 +58,51 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Which store to work on, as stated by flags; what is None comes from the environment, or a default."""
+
+    state_dir: StateDir = None
+    store_url: StoreUrl = None
+    mfa_key_file: KeyFile = None
+    mfa_key_command: KeyCommand = None
+    config: Config = None
+
+    def load(self) -> Settings:
+        """
+        Return the settings of the sidecar that keeps the store.
+
+        Raises:
+            SettingsError: They cannot be used.
+        """
+        from sidecar.settings import load_settings
+
+        flags = {
+            # These commands read no policies.
+            "snapshot": os.devnull,
+            "state_dir": str(self.state_dir or ""),
+            "store_url": self.store_url,
+            "mfa_key_file": str(self.mfa_key_file or ""),
+            "mfa_key_command": self.mfa_key_command,
+            "config": str(self.config or ""),
+        }
+        settings = load_settings(flags, os.environ)
+        # They register no security keys either, and what is asked of those need not hold today.
+        return dataclasses.replace(
+            settings,
+            mfa_attestation="ignore",
+            mfa_aaguid=(),
+            mfa_metadata=None,
+            mfa_metadata_root=None,
+            mfa_metadata_crl=(),
+            mfa_trust_anchor=(),
+        )
+
+
+#: Gives a command those options, as its parameter ``store``.
+on_store = with_options("store", StoreOptions)
+
+
 def add_to(group: typer.Typer) -> None:
     """Add the commands."""
     group.command("unlock", epilog="\b\nExamples:\n  iam-sidecar mfa unlock --user arn:aws:iam::111122223333:user/ada")(
@@ -69,21 +119,18 @@ def add_to(group: typer.Typer) -> None:
     )(rotate_keys)
 
 
+@on_store
 def unlock(
     *,
     user: Annotated[str, typer.Option("--user", metavar="ARN", help="Who may try again at once.", show_default=False)],
-    state_dir: StateDir = None,
-    store_url: StoreUrl = None,
-    mfa_key_file: KeyFile = None,
-    mfa_key_command: KeyCommand = None,
-    config: Config = None,
+    store: StoreOptions,
     as_json: AsJson = False,
 ) -> None:
     """Forget the failures of a person who has to wait, or is locked."""
     from sidecar.services.callers import parse_user
 
     parse_user(user, "--user")
-    with _opened(state_dir, store_url, mfa_key_file, mfa_key_command, config) as services:
+    with opened_store(store.load()) as services:
         failures = services.throttles.unlock(terminal_caller(), user)
     if as_json:
         print_json({"failures": failures})
@@ -91,20 +138,17 @@ def unlock(
         print_line(f"forgot {count_of(failures, 'failure')}")
 
 
+@on_store
 def rotate_keys(
     *,
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Then drop the keys from the file that no seed needs any more.")
     ] = False,
-    state_dir: StateDir = None,
-    store_url: StoreUrl = None,
-    mfa_key_file: KeyFile = None,
-    mfa_key_command: KeyCommand = None,
-    config: Config = None,
+    store: StoreOptions,
     as_json: AsJson = False,
 ) -> None:
     """Make a new key, and seal the seed of every TOTP device with it."""
-    with _opened(state_dir, store_url, mfa_key_file, mfa_key_command, config) as services:
+    with opened_store(store.load()) as services:
         rotation = services.rotation.rotate(terminal_caller(), drop_old=drop_old)
     if as_json:
         print_json({"key_id": rotation.key_id, "sealed_anew": rotation.sealed_anew, "dropped": list(rotation.dropped)})
@@ -115,32 +159,25 @@ def rotate_keys(
 
 
 @contextmanager
-def _opened(
-    state_dir: Path | None,
-    store_url: str | None,
-    key_file: Path | None,
-    key_command: str | None,
-    config: Path | None,
+def opened_store(
+    settings: Settings, *, knows_user: KnowsUser | None = None, must_exist: bool = True
 ) -> Iterator[MfaServices]:
-    """Open the store as the sidecar would that has the same settings."""
+    """Open the store as the sidecar would that has these settings; without *knows_user* everybody is known."""
     from sidecar.app import configure_logging, open_audit, open_mfa
+    from sidecar.services.known_users import know_everybody
     from sidecar.services.mfa_journal import NullMfaMetrics
-    from sidecar.settings import load_settings
 
-    flags = {
-        # These commands read no policies.
-        "snapshot": os.devnull,
-        "state_dir": str(state_dir or ""),
-        "store_url": store_url,
-        "mfa_key_file": str(key_file or ""),
-        "mfa_key_command": key_command,
-        "config": str(config or ""),
-    }
-    settings = load_settings(flags, os.environ)
     metrics = NullMfaMetrics()
     log = configure_logging("warning", "auto")
     audit = open_audit(settings, log=log, on_drop=metrics.record_audit_dropped)
-    services = open_mfa(settings, audit=audit, metrics=metrics, log=log, must_exist=True)
+    services = open_mfa(
+        settings,
+        audit=audit,
+        metrics=metrics,
+        log=log,
+        knows_user=knows_user or know_everybody,
+        must_exist=must_exist,
+    )
     try:
         yield services
     finally:
@@ -148,7 +185,7 @@ def _opened(
 
 
 def terminal_caller() -> Caller:
-    """Return whoever runs this command, as the audit trail has it."""
+    """Return whoever sits at this terminal, as the administrator of the store."""
     from sidecar.services.callers import Caller
 
     return Caller.administrator(f"terminal:{os.getuid()}")

@@ -13,7 +13,15 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, TextIO
 
 from sidecar.model.decision import Answer, Decision, PolicyLayer, Reason
-from sidecar.model.errors import InternalError, PolicySyntaxError, Problem, RequestError, Severity, SidecarError
+from sidecar.model.errors import (
+    DocumentRefusedError,
+    InternalError,
+    PolicySyntaxError,
+    Problem,
+    RequestError,
+    Severity,
+    SidecarError,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -232,7 +240,7 @@ def print_error(error: SidecarError) -> None:
     from rich.text import Text
 
     console = _console(sys.stderr)
-    if isinstance(error, PolicySyntaxError) and error.problems:
+    if isinstance(error, PolicySyntaxError | DocumentRefusedError) and error.problems:
         print_problems(error.problems, file=sys.stderr)
     line = Text()
     line.append("error", style="bold red")
@@ -252,7 +260,7 @@ def error_to_json(error: SidecarError) -> dict[str, object]:
     facts: dict[str, object] = {"reason": error.reason, "message": error.message, "help": error.help}
     if isinstance(error, RequestError):
         facts["field"] = error.field
-    if isinstance(error, PolicySyntaxError):
+    if isinstance(error, PolicySyntaxError | DocumentRefusedError):
         facts["problems"] = problems_to_json(error.problems)
     return {"error": facts}
 

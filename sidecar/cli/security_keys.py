@@ -25,6 +25,7 @@ from fido2.ctap2.pin import ClientPin
 from fido2.hid import CtapHidDevice
 from fido2.webauthn import PublicKeyCredentialCreationOptions, PublicKeyCredentialRequestOptions
 
+from sidecar.cli import app_id_keys
 from sidecar.model.errors import PreconditionError, SidecarError, SourceUnavailableError
 
 _SYS_HIDRAW = Path("/sys/class/hidraw")
@@ -129,8 +130,10 @@ def register_key(
     """
     options = PublicKeyCredentialCreationOptions.from_dict(_untimed(options_json))
 
-    def make_credential(client: Fido2Client, cancel: threading.Event) -> str:
-        return json.dumps(dict(client.make_credential(options, event=cancel)))
+    def make_credential(device: CtapDevice, work: _Work) -> str:
+        if app_id_keys.find_credential(device, options_json, "appidExclude", "excludeCredentials") is not None:
+            raise PreconditionError(_ALREADY[0], help=_ALREADY[1])
+        return json.dumps(dict(_client(device, origin, work).make_credential(options, event=work.cancel)))
 
     return _ask(devices, make_credential, "enrol", origin=origin, person=person, latest=time.monotonic() + seconds)
 
@@ -149,8 +152,12 @@ def use_key(devices: Sequence[CtapDevice], options_json: str, *, origin: str, pe
     """
     options = PublicKeyCredentialRequestOptions.from_dict(_untimed(options_json))
 
-    def get_assertion(client: Fido2Client, cancel: threading.Event) -> str:
-        return json.dumps(dict(client.get_assertion(options, event=cancel).get_response(0)))
+    def get_assertion(device: CtapDevice, work: _Work) -> str:
+        handle = app_id_keys.find_credential(device, options_json, "appid", "allowCredentials")
+        if handle is not None:
+            return app_id_keys.sign(device, options_json, handle, origin=origin, work=work)
+        client = _client(device, origin, work)
+        return json.dumps(dict(client.get_assertion(options, event=work.cancel).get_response(0)))
 
     return _ask(devices, get_assertion, "use", origin=origin, person=person, latest=time.monotonic() + seconds)
 
@@ -162,7 +169,7 @@ def _untimed(options_json: str) -> dict[str, object]:
 
 def _ask(
     devices: Sequence[CtapDevice],
-    request: Callable[[Fido2Client, threading.Event], str],
+    request: Callable[[CtapDevice, _Work], str],
     verb: str,
     *,
     origin: str,
@@ -174,7 +181,7 @@ def _ask(
         work = _Work(person, latest)
 
         def run(work: _Work = work) -> str:
-            return request(_client(device, origin, work), work.cancel)
+            return request(device, work)
 
         try:
             return work.run(run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sidecar.cli.mfa_store import AsJson, Config, StateDir, terminal_caller
+from sidecar.cli.options import with_options
 from sidecar.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
@@ -30,6 +32,35 @@ KeysFile = Annotated[
     ),
 ]
 
+
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """Where the keys are, as stated by flags; what is None comes from the environment, or a default."""
+
+    session_keys: KeysFile = None
+    state_dir: StateDir = None
+    config: Config = None
+
+    def load(self) -> Settings:
+        """
+        Return the settings of the sidecar that has these keys.
+
+        Raises:
+            SettingsError: They cannot be used.
+        """
+        from sidecar.settings import load_settings
+
+        flags = {
+            # These commands read no policies.
+            "snapshot": os.devnull,
+            "session_keys": str(self.session_keys or ""),
+            "state_dir": str(self.state_dir or ""),
+            "config": str(self.config or ""),
+        }
+        return load_settings(flags, os.environ)
+
+
+_on_keys = with_options("where", KeyOptions)
 _keys = typer.Typer(
     name="session-keys", help="Keys that session tokens are sealed with.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -45,21 +76,20 @@ def add_to(app: typer.Typer) -> None:
     epilog="\b\nExamples:\n  iam-sidecar session-keys rotate\n  iam-sidecar session-keys rotate --drop-old\n"
     "\n\b\nRunning sidecars take the new key by themselves, and seal with it a minute later; sessions go on.",
 )
+@_on_keys
 def rotate(
     *,
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Drop all other keys at once. This ends every session.")
     ] = False,
-    session_keys: KeysFile = None,
-    state_dir: StateDir = None,
-    config: Config = None,
+    where: KeyOptions,
     as_json: AsJson = False,
 ) -> None:
     """Make a new key, and drop those that no session can need any more."""
     from sidecar.app import configure_logging, open_audit
     from sidecar.services.sessions.journal import NullSessionMetrics, SessionEvent, SessionJournal
 
-    settings, keys = _opened(session_keys, state_dir, config)
+    settings, keys = _opened(where)
     new, dropped = keys.rotate(_now_ms(), drop_old=drop_old)
     audit = open_audit(settings, log=configure_logging("warning", "auto"), on_drop=lambda: None)
     journal = SessionJournal(audit=audit, metrics=NullSessionMetrics())
@@ -74,15 +104,14 @@ def rotate(
 
 
 @_keys.command("list", epilog="\b\nExamples:\n  iam-sidecar session-keys list")
+@_on_keys
 def list_keys(
     *,
-    session_keys: KeysFile = None,
-    state_dir: StateDir = None,
-    config: Config = None,
+    where: KeyOptions,
     as_json: AsJson = False,
 ) -> None:
     """List the keys: their names and times, and nothing secret."""
-    _, keys = _opened(session_keys, state_dir, config)
+    _, keys = _opened(where)
     ring, now_ms = keys.read(), _now_ms()
     entries = []
     for key in ring.keys:
@@ -111,18 +140,10 @@ def list_keys(
         )
 
 
-def _opened(session_keys: Path | None, state_dir: Path | None, config: Path | None) -> tuple[Settings, SessionKeyFile]:
+def _opened(where: KeyOptions) -> tuple[Settings, SessionKeyFile]:
     from sidecar.app import session_key_file
-    from sidecar.settings import load_settings
 
-    flags = {
-        # These commands read no policies.
-        "snapshot": os.devnull,
-        "session_keys": str(session_keys or ""),
-        "state_dir": str(state_dir or ""),
-        "config": str(config or ""),
-    }
-    settings = load_settings(flags, os.environ)
+    settings = where.load()
     return settings, session_key_file(settings)
 
 

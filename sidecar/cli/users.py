@@ -11,18 +11,21 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from sidecar.cli.mfa_store import AsJson, Config, StateDir, StoreUrl, terminal_caller
+from sidecar.cli.options import with_options
 from sidecar.cli.output import count_of, print_json, print_line
 from sidecar.model.errors import NotFoundError, RequestError
 
 if TYPE_CHECKING:
     from sidecar.model.directory import AccountFacts, UserFacts
     from sidecar.services.sessions.passwords import PasswordService
+    from sidecar.settings import Settings
 
 User = Annotated[
     str, typer.Option("--user", metavar="ARN", help="Whom: arn:aws:iam::ACCOUNT:user/NAME.", show_default=False)
@@ -44,6 +47,36 @@ _ADA = "--user arn:aws:iam::111122223333:user/ada --snapshot examples/acme"
 _MAX_INPUT = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class UserOptions:
+    """Where users and passwords are, as stated by flags; what is None comes from the environment, or a default."""
+
+    snapshot: Snapshot = None
+    state_dir: StateDir = None
+    store_url: StoreUrl = None
+    config: Config = None
+
+    def load(self) -> Settings:
+        """
+        Return the settings of the sidecar that has these users.
+
+        Raises:
+            SettingsError: They cannot be used.
+        """
+        from sidecar.settings import load_settings
+
+        flags = {
+            "snapshot": str(self.snapshot or ""),
+            "state_dir": str(self.state_dir or ""),
+            "store_url": self.store_url,
+            "config": str(self.config or ""),
+        }
+        return load_settings(flags, os.environ)
+
+
+_on_users = with_options("where", UserOptions)
+
+
 class _Opened(NamedTuple):
     """What a command works with."""
 
@@ -63,20 +96,18 @@ def add_to(app: typer.Typer) -> None:
     "  pass show ada | iam-sidecar user set-password --stdin --user ARN --snapshot SOURCE\n"
     "\n\b\nThe password has to be what the account's policy asks for. A new one ends the user's sessions.",
 )
+@_on_users
 def set_password(
     *,
     user: User,
     is_on_stdin: Annotated[
         bool, typer.Option("--stdin", help="Read the password from standard input, up to the end of the line.")
     ] = False,
-    snapshot: Snapshot = None,
-    state_dir: StateDir = None,
-    store_url: StoreUrl = None,
-    config: Config = None,
+    where: UserOptions,
     as_json: AsJson = False,
 ) -> None:
     """Set the password that a user signs in with."""
-    with _opened(user, snapshot, state_dir, store_url, config) as opened:
+    with _opened(user, where) as opened:
         password = _read_password(is_on_stdin=is_on_stdin)
         opened.service.set_password(terminal_caller(), opened.user, opened.account, password)
     if as_json:
@@ -86,17 +117,15 @@ def set_password(
 
 
 @_user.command("lock", epilog=f"\b\nExamples:\n  iam-sidecar user lock {_ADA}")
+@_on_users
 def lock(
     *,
     user: User,
-    snapshot: Snapshot = None,
-    state_dir: StateDir = None,
-    store_url: StoreUrl = None,
-    config: Config = None,
+    where: UserOptions,
     as_json: AsJson = False,
 ) -> None:
     """Keep a user from signing in, and end the sessions."""
-    with _opened(user, snapshot, state_dir, store_url, config) as opened:
+    with _opened(user, where) as opened:
         opened.service.lock(terminal_caller(), opened.user)
     if as_json:
         print_json({"user_arn": user, "locked": True})
@@ -105,17 +134,15 @@ def lock(
 
 
 @_user.command("unlock", epilog=f"\b\nExamples:\n  iam-sidecar user unlock {_ADA}")
+@_on_users
 def unlock(
     *,
     user: User,
-    snapshot: Snapshot = None,
-    state_dir: StateDir = None,
-    store_url: StoreUrl = None,
-    config: Config = None,
+    where: UserOptions,
     as_json: AsJson = False,
 ) -> None:
     """Let a user sign in again, after a lock or too many failures."""
-    with _opened(user, snapshot, state_dir, store_url, config) as opened:
+    with _opened(user, where) as opened:
         was_locked, failures = opened.service.unlock(terminal_caller(), opened.user)
     if as_json:
         print_json({"user_arn": user, "was_locked": was_locked, "failures": failures})
@@ -124,23 +151,14 @@ def unlock(
 
 
 @contextmanager
-def _opened(
-    user_arn: str, snapshot: Path | None, state_dir: Path | None, store_url: str | None, config: Path | None
-) -> Iterator[_Opened]:
+def _opened(user_arn: str, where: UserOptions) -> Iterator[_Opened]:
     """Open the store as the sidecar would that has the same settings, and find the user in its snapshot."""
     from sidecar.app import configure_logging, open_audit, open_passwords
     from sidecar.services.callers import parse_user
     from sidecar.services.snapshots import read_snapshot
-    from sidecar.settings import load_settings
 
     parse_user(user_arn, "--user")
-    flags = {
-        "snapshot": str(snapshot or ""),
-        "state_dir": str(state_dir or ""),
-        "store_url": store_url,
-        "config": str(config or ""),
-    }
-    settings = load_settings(flags, os.environ)
+    settings = where.load()
     image, _ = read_snapshot(settings.snapshot)
     user = image.find_user(user_arn)
     account = None if user is None else image.find_account(user.account)

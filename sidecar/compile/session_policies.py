@@ -55,7 +55,7 @@ def compile_session_policies(documents: Sequence[str]) -> bytes:
     packed = pack_policies(_parse(documents))
     if len(packed) > MAX_PACKED_POLICIES:
         raise LimitExceededError(
-            f"packed policy too large: the session policies take {_percentage(len(packed))} % of what a token has room for",
+            f"packed policy too large: the session policies take {_percentage(len(packed))} % of the room for them",
             help="leave out statements, or name actions and resources with wildcards",
         )
     return packed

@@ -323,7 +323,7 @@ def _verify_not_revoked(chain: Sequence[Certificate], issuers: Sequence[Certific
                     continue
                 if crl.get_revoked_certificate_by_serial_number(certificate.parsed.serial_number) is not None:
                     raise MetadataCertificateRevokedError("a certificate that signed the metadata was revoked")
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm, UserWarning):
             raise MetadataMalformedError("a revocation list cannot be read") from None
 
 

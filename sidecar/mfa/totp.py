@@ -25,6 +25,8 @@ DIGITS = 6
 #: RFC 4226, requirement R6: 128 bits at least.
 MIN_SECRET_BYTES = 16
 MAX_SECRET_BYTES = 128
+#: The least that is accepted of a device that another system enrolled: many have 80 bits.
+MIN_IMPORTED_SECRET_BYTES = 10
 #: Steps either side of the clock, and of the clock of the device, of which a code is accepted (RFC 6238, 5.2).
 CODE_WINDOW_STEPS = 1
 #: Steps either side within which two codes in a row enable a device: five minutes.
@@ -36,7 +38,8 @@ HARDWARE_RESYNC_WINDOW_STEPS = 2880
 MAX_WINDOW_STEPS = 2880
 
 _CODE = re.compile(r"[0-9]{6}", re.ASCII)
-_ALGORITHMS = frozenset({"sha1", "sha256", "sha512"})
+#: What a secret may be for (RFC 6238, section 1.2).
+ALGORITHMS = frozenset({"sha1", "sha256", "sha512"})
 
 
 class Resync(NamedTuple):
@@ -78,6 +81,7 @@ def verify_code(
     last_used_step: int | None,
     drift_steps: int = 0,
     algorithm: str = "sha1",
+    min_secret_bytes: int = MIN_SECRET_BYTES,
 ) -> int:
     """
     Check *code* against *secret* and return the time step that it used up.
@@ -90,6 +94,7 @@ def verify_code(
         last_used_step: Highest step accepted so far, or None.
         drift_steps: How far the device is ahead of the clock, as ``resync`` and ``follow_drift`` found.
         algorithm: ``sha1``, ``sha256`` or ``sha512``.
+        min_secret_bytes: ``MIN_IMPORTED_SECRET_BYTES`` for a device that may have been enrolled elsewhere.
 
     Raises:
         CodeMalformedError: *code* is not six ASCII digits.
@@ -101,7 +106,7 @@ def verify_code(
     1
     """
     wanted = _read_code(code)
-    _verify_secret(secret, algorithm)
+    _verify_secret(secret, algorithm, min_secret_bytes)
     step = time_step(now)
     around = {center + offset for center in (step, step + drift_steps) for offset in _offsets(CODE_WINDOW_STEPS)}
     # Every candidate is computed and compared, so that the time taken does not tell which one it was.
@@ -128,6 +133,7 @@ def resync(
     last_used_step: int | None,
     window_steps: int,
     algorithm: str = "sha1",
+    min_secret_bytes: int = MIN_SECRET_BYTES,
 ) -> Resync:
     """
     Find the place at which a device yields *code1* and then *code2*, to enable it or to bring it back in step.
@@ -139,6 +145,7 @@ def resync(
         last_used_step: Highest step accepted so far, or None.
         window_steps: Steps either side of the clock that are searched, at most ``MAX_WINDOW_STEPS``.
         algorithm: ``sha1``, ``sha256`` or ``sha512``.
+        min_secret_bytes: ``MIN_IMPORTED_SECRET_BYTES`` for a device that may have been enrolled elsewhere.
 
     Raises:
         CodeMalformedError: A code is not six ASCII digits.
@@ -151,7 +158,7 @@ def resync(
     Resync(step=1, drift_steps=-2)
     """
     first, second = _read_code(code1), _read_code(code2)
-    _verify_secret(secret, algorithm)
+    _verify_secret(secret, algorithm, min_secret_bytes)
     step = time_step(now)
     window = min(window_steps, MAX_WINDOW_STEPS)
     lowest = max(0, step - window)
@@ -217,10 +224,12 @@ def _read_code(code: object) -> bytes:
     return code.encode("ascii")
 
 
-def _verify_secret(secret: bytes, algorithm: str) -> None:
-    if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
-        raise TotpSecretError(f"a secret has {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
-    if algorithm not in _ALGORITHMS:
+def _verify_secret(secret: bytes, algorithm: str, min_bytes: int = MIN_SECRET_BYTES) -> None:
+    # However little a caller asks for, there is a length below which a seed can be found by trying.
+    least = max(min_bytes, MIN_IMPORTED_SECRET_BYTES)
+    if not least <= len(secret) <= MAX_SECRET_BYTES:
+        raise TotpSecretError(f"a secret has {least} to {MAX_SECRET_BYTES} bytes")
+    if algorithm not in ALGORITHMS:
         raise TotpSecretError("a secret is for SHA-1, SHA-256 or SHA-512")
 
 

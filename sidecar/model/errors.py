@@ -9,6 +9,7 @@ The error tree, and the problems that a source of policies can have.
     |  |- PolicySyntaxError       carries every ``Problem`` found, not the first
     |  `- ImageError              a compiled image is damaged or foreign
     |- RequestError               the caller's fault; names the field
+    |  `- DocumentRefusedError    carries every ``Problem`` found, not the first
     |- MfaError                   a second factor did not hold
     |  |- ResponseTooLargeError … SignCountRegressedError    a WebAuthn response, step by step
     |  |- AttestationError        how an authenticator describes itself, and whether that is believed
@@ -132,6 +133,16 @@ class RequestError(SidecarError):
     def __init__(self, message: str, *, field: str = "", help: str = "") -> None:
         super().__init__(message, help=help)
         self.field = field
+
+
+class DocumentRefusedError(RequestError):
+    """A document that a command was given was refused; ``problems`` holds everything that was found."""
+
+    reason = "document_refused"
+
+    def __init__(self, message: str, *, problems: Iterable[Problem], help: str = "") -> None:
+        super().__init__(message, help=help)
+        self.problems = tuple(problems)
 
 
 class MfaError(SidecarError):

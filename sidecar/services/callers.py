@@ -152,3 +152,27 @@ def parse_serial(serial_number: str, field: str = "serial_number") -> str:
             help="see those of a user with `iam-sidecar mfa list`",
         )
     return serial_number
+
+
+def is_hardware_serial(serial_number: str) -> bool:
+    """
+    Say whether *serial_number* is that of a hardware token: its maker's, and not an ARN.
+
+    >>> is_hardware_serial("GAHT12345678"), is_hardware_serial("arn:aws:iam::111122223333:mfa/phone")
+    (True, False)
+    """
+    return not serial_number.startswith("arn:")
+
+
+#: What ``token_urlsafe`` gives; a database takes no other text than that which it can store.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_id(text: str) -> bool:
+    """
+    Say whether *text* can be the id of a ceremony or of a challenge.
+
+    >>> is_id("vAyd3-8_"), is_id("a b")
+    (True, False)
+    """
+    return _ID.fullmatch(text) is not None

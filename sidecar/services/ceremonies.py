@@ -12,12 +12,13 @@ from secrets import token_bytes, token_urlsafe
 
 from sidecar.mfa.webauthn import verify_registration
 from sidecar.model.errors import CredentialAlreadyRegisteredError, LimitExceededError, RequestError
-from sidecar.services.callers import Caller, User, parse_device_name, parse_user
+from sidecar.services.callers import Caller, User, is_id, parse_device_name, parse_user
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.known_users import KnowsUser, require_known
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
 from sidecar.services.refusals import CeremonyUnknownError
-from sidecar.services.relying_party import RelyingParty
+from sidecar.services.relying_party import HANDLE_BYTES, RelyingParty
 from sidecar.services.store import ceremonies as rows
 from sidecar.services.store import devices as device_rows
 from sidecar.services.store.ceremonies import Ceremony
@@ -30,10 +31,7 @@ from sidecar.services.throttles import Throttles
 CEREMONY_MS = 5 * 60 * 1000
 #: Ceremonies that a user may have under way.
 MAX_OPEN = 8
-#: SPEC: WebAuthn Level 3, section 14.6.1: a user handle tells nothing about its user.
-_HANDLE_BYTES = 32
 _CHALLENGE_BYTES = 32
-_MAX_ID = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +63,14 @@ class CeremonyService:
         fresh_proof: FreshProof,
         journal: MfaJournal,
         relying_party: RelyingParty,
+        knows_user: KnowsUser,
         now: Callable[[], int],
         new_bytes: Callable[[int], bytes] = token_bytes,
         new_id: Callable[[int], str] = token_urlsafe,
     ) -> None:
         """
         Args:
+            knows_user: Says whether a user may be given a device at all.
             now: Gives nanoseconds since the epoch.
             new_bytes: Gives as many random bytes.
             new_id: Gives URL-safe text of as many random bytes.
@@ -80,6 +80,7 @@ class CeremonyService:
         self._fresh_proof = fresh_proof
         self._journal = journal
         self._party = relying_party
+        self._knows_user = knows_user
         self._now = now
         self._new_bytes = new_bytes
         self._new_id = new_id
@@ -95,10 +96,12 @@ class CeremonyService:
 
         Raises:
             RequestError: That is no user, or no name of a device.
+            NotFoundError: The policies do not know the user.
             PermissionDeniedError: The user has a device, and the caller has not just proved one.
             LimitExceededError: The user has as many devices, or ceremonies under way, as there may be.
         """
         user, name = parse_user(user_arn), parse_device_name(device_name)
+        require_known(self._knows_user, user_arn)
         self._fresh_proof.require(caller, user_arn)
         now_ms = self._now() // 1_000_000
         ceremony = Ceremony(
@@ -116,7 +119,7 @@ class CeremonyService:
                 raise LimitExceededError(
                     f"the user has {MAX_OPEN} registrations under way", help="finish one, or wait five minutes"
                 )
-            handle = device_rows.ensure_user_handle(connection, user_arn, self._new_bytes(_HANDLE_BYTES))
+            handle = device_rows.ensure_user_handle(connection, user_arn, self._new_bytes(HANDLE_BYTES))
             keys = device_rows.list_keys(connection, user_arn)
             rows.add(connection, ceremony, now_ms)
         options = self._party.creation_options_json(
@@ -170,7 +173,7 @@ class CeremonyService:
             expected_origins=self._party.origins,
             expected_rp_id=self._party.id,
             require_user_verification=self._party.requires_user_verification,
-            attestation_policy=self._party.attestation_policy,
+            attestation_policy=self._party.current_policy(),
             user_handle=handle,
             now=now_ms / 1000,
         )
@@ -202,7 +205,7 @@ _U2F_FORMAT = "fido-u2f"
 
 
 def _checked(ceremony_id: str) -> str:
-    if not 1 <= len(ceremony_id) <= _MAX_ID or not ceremony_id.isascii():
+    if not is_id(ceremony_id):
         raise RequestError(
             "`ceremony_id` is no ceremony", field="ceremony_id", help="send the one that BeginKeyRegistration gave"
         )

@@ -25,7 +25,7 @@ from sidecar.model.errors import (
     SignCountRegressedError,
     UserNotVerifiedError,
 )
-from sidecar.services.callers import Caller, parse_user
+from sidecar.services.callers import Caller, is_id, parse_user
 from sidecar.services.codes import TotpCodes
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
@@ -172,6 +172,8 @@ class ChallengeService:
         for field, text, limit in (("action", action, _MAX_ACTION), ("resource", resource, _MAX_RESOURCE)):
             if len(text) > limit:
                 raise RequestError(f"`{field}` is longer than {limit} letters", field=field)
+            if "\0" in text:
+                raise RequestError(f"`{field}` holds a zero byte", field=field)
         now_ms = self._now_ms()
         challenge = Challenge(
             challenge_id=self._new_id(32),
@@ -207,7 +209,9 @@ class ChallengeService:
         return self._options_json(challenge, keys)
 
     def find(self, challenge_id: str) -> Challenge | None:
-        """Return a challenge as it stands."""
+        """Return a challenge as it stands; None where there is none."""
+        if not is_id(challenge_id):
+            return None
         with self._store.read() as connection:
             return rows.find(connection, challenge_id, self._now_ms())
 
@@ -218,6 +222,8 @@ class ChallengeService:
         Raises:
             MfaError: It is not open.
         """
+        if not is_id(challenge_id):
+            raise self.closed(caller, None)
         with self._store.write() as connection:
             challenge = rows.find(connection, challenge_id, self._now_ms())
             is_closed = challenge is not None and rows.close_refused(connection, challenge_id, self._now_ms())
@@ -256,6 +262,8 @@ class ChallengeService:
         Raises:
             MfaError: There is no proof to take.
         """
+        if not is_id(challenge_id):
+            raise self.closed(caller, None)
         with self._store.write() as connection:
             challenge = rows.collect(connection, challenge_id, session=caller.session, now_ms=self._now_ms())
         if challenge is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from sidecar.mfa import totp
-from sidecar.model.errors import CodeMismatchError, MfaError
+from sidecar.model.errors import CodeMismatchError, MfaError, SourceUnavailableError
 from sidecar.services.refusals import DeviceUnknownError, StepSpentError
 from sidecar.services.seeds import SeedSealer
 from sidecar.services.store import devices as rows
@@ -56,6 +56,7 @@ class TotpCodes:
 
         Raises:
             MfaError: None yields it.
+            SourceUnavailableError: None yields it, and one cannot be used.
         """
         with self._store.read() as connection:
             found = rows.list_totp(connection, user_arn)
@@ -83,23 +84,29 @@ class TotpCodes:
     def _find_step(self, found: list[TotpDevice], code: str, now_ms: int) -> tuple[TotpDevice, int]:
         error: MfaError = CodeMismatchError("no device yields the code")
         steps: list[tuple[TotpDevice, int]] = []
+        unusable: SourceUnavailableError | None = None
         for device in found:
-            seed = self._sealer.open(
-                device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
-            )
             try:
+                seed = self._sealer.open(
+                    device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
+                )
                 step = totp.verify_code(
                     secret=seed,
                     code=code,
                     now=now_ms / 1000,
                     last_used_step=device.last_used_step,
                     drift_steps=device.drift_steps,
+                    algorithm=device.algorithm,
+                    min_secret_bytes=totp.MIN_IMPORTED_SECRET_BYTES,
                 )
                 steps.append((device, step))
             except CodeMismatchError:
                 continue
             except MfaError as other:
                 error = other
+            except SourceUnavailableError as fault:
+                # Another device of the user may yield the code.
+                unusable = fault
         if not steps:
-            raise error
+            raise unusable or error
         return steps[0]

@@ -12,8 +12,9 @@ from secrets import token_bytes
 
 from sidecar.mfa import totp
 from sidecar.model.errors import AlreadyExistsError, LimitExceededError, NotFoundError, RequestError
-from sidecar.services.callers import Caller, parse_device_name, parse_serial, parse_user
+from sidecar.services.callers import Caller, is_hardware_serial, parse_device_name, parse_serial, parse_user
 from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.known_users import KnowsUser, require_known
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
 from sidecar.services.refusals import DeviceUnknownError
 from sidecar.services.revocations import void_proofs
@@ -62,12 +63,14 @@ class DeviceService:
         throttles: Throttles,
         fresh_proof: FreshProof,
         journal: MfaJournal,
+        knows_user: KnowsUser,
         now: Callable[[], int],
         issuer: str,
         new_bytes: Callable[[int], bytes] = token_bytes,
     ) -> None:
         """
         Args:
+            knows_user: Says whether a user may be given a device at all.
             now: Gives nanoseconds since the epoch.
             issuer: What authenticator apps call us.
             new_bytes: Gives as many random bytes.
@@ -77,6 +80,7 @@ class DeviceService:
         self._throttles = throttles
         self._fresh_proof = fresh_proof
         self._journal = journal
+        self._knows_user = knows_user
         self._now = now
         self._issuer = issuer
         self._new_bytes = new_bytes
@@ -109,11 +113,13 @@ class DeviceService:
 
         Raises:
             RequestError: That is no user, or no name of a device.
+            NotFoundError: The policies do not know the user.
             PermissionDeniedError: The user has a device, and the caller has not just proved one.
             AlreadyExistsError: The account has a device of that name.
             LimitExceededError: The user has as many devices as there may be.
         """
         user, name = parse_user(user_arn), parse_device_name(device_name)
+        require_known(self._knows_user, user_arn)
         self._fresh_proof.require(caller, user_arn)
         serial_number, seed = user.totp_serial(name), self._new_bytes(SEED_BYTES)
         sealed = self._sealer.seal(seed, serial_number=serial_number, user_arn=user_arn)
@@ -190,7 +196,10 @@ class DeviceService:
             if device.device.enabled_at_ms is None:
                 raise DeviceUnknownError("the device is not enabled")
             now_ms = self._now_ms()
-            found = self._verify_pair(device, code1, code2, totp.RESYNC_WINDOW_STEPS, now_ms)
+            window_steps = (
+                totp.HARDWARE_RESYNC_WINDOW_STEPS if is_hardware_serial(serial_number) else totp.RESYNC_WINDOW_STEPS
+            )
+            found = self._verify_pair(device, code1, code2, window_steps, now_ms)
             with self._store.write() as connection:
                 if not rows.spend_step(
                     connection, serial_number, step=found.step, drift_steps=found.drift_steps, now_ms=now_ms
@@ -259,6 +268,8 @@ class DeviceService:
             now=now_ms / 1000,
             last_used_step=device.last_used_step,
             window_steps=window_steps,
+            algorithm=device.algorithm,
+            min_secret_bytes=totp.MIN_IMPORTED_SECRET_BYTES,
         )
 
     def _told(self, caller: Caller, change: Change, what: str, device: Device | None) -> Device:

@@ -12,7 +12,11 @@ from sidecar.services.callers import Caller
 from sidecar.services.mfa_journal import Change, MfaJournal
 from sidecar.services.seeds import KeyFile, KeySource, SeedSealer
 from sidecar.services.store import devices as rows
+from sidecar.services.store.devices import TotpDevice
 from sidecar.services.store.engine import Store
+
+#: Seeds that are sealed in one transaction.
+_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +82,28 @@ class KeyRotation:
         count = 0
         with self._store.read() as connection:
             devices = rows.list_seeds_not_sealed_with(connection, key_id)
-        for found in devices:
-            serial_number, user_arn = found.device.serial_number, found.device.user_arn
-            seed = self._sealer.open(found.seed, serial_number=serial_number, user_arn=user_arn)
-            sealed = self._sealer.seal(seed, serial_number=serial_number, user_arn=user_arn)
+        for at in range(0, len(devices), _BATCH):
+            batch = devices[at : at + _BATCH]
+            # Once for all of them, and before anybody has to wait: a command that asks a vault takes its time.
+            sealed = self._sealer.seal_all([(self._open(one), *_names(one)) for one in batch])
             with self._store.write() as connection:
-                count += rows.replace_seed(connection, serial_number, before=found.seed, after=sealed)
+                for one in batch:
+                    serial_number = one.device.serial_number
+                    after = sealed[serial_number]
+                    count += rows.replace_seed(connection, serial_number, before=one.seed, after=after)
         dropped: tuple[str, ...] = ()
         if drop_old and isinstance(self._keys, KeyFile):
-            with self._store.read() as connection:
+            # A writing transaction, so that no seed is being stored meanwhile that was sealed with one of them.
+            with self._store.write() as connection:
                 dropped = self._keys.keep_keys(rows.list_key_ids(connection))
         self._journal.changed(caller, Change.KEYS_ROTATED, note=f"key {key_id}, {count} seeds")
         return Rotation(key_id, count, dropped)
+
+    def _open(self, found: TotpDevice) -> bytes:
+        serial_number, user_arn = _names(found)
+        return self._sealer.open(found.seed, serial_number=serial_number, user_arn=user_arn)
+
+
+def _names(found: TotpDevice) -> tuple[str, str]:
+    """Return what a seed is bound to."""
+    return found.device.serial_number, found.device.user_arn

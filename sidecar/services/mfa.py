@@ -16,7 +16,9 @@ from sidecar.services.challenges import ChallengeService
 from sidecar.services.codes import TotpCodes
 from sidecar.services.devices import DeviceService
 from sidecar.services.fresh_proof import FreshProof
+from sidecar.services.importing import ImportService
 from sidecar.services.key_rotation import KeyRotation
+from sidecar.services.known_users import KnowsUser, know_everybody
 from sidecar.services.mfa_journal import MfaJournal, MfaMetrics
 from sidecar.services.recovery import RecoveryService
 from sidecar.services.relying_party import RelyingParty
@@ -34,6 +36,7 @@ class MfaServices:
     """
 
     store: Store
+    relying_party: RelyingParty
     journal: MfaJournal
     throttles: Throttles
     codes: TotpCodes
@@ -43,6 +46,7 @@ class MfaServices:
     challenges: ChallengeService
     recovery: RecoveryService
     rotation: KeyRotation
+    importing: ImportService
 
 
 def build_mfa(
@@ -53,6 +57,7 @@ def build_mfa(
     metrics: MfaMetrics,
     now: Callable[[], int],
     relying_party: RelyingParty,
+    knows_user: KnowsUser = know_everybody,
 ) -> MfaServices:
     """
     Return the services on *store*.
@@ -61,6 +66,7 @@ def build_mfa(
         keys: What seeds are sealed with.
         now: Gives nanoseconds since the epoch.
         relying_party: What keys are registered for; its name is what authenticator apps show.
+        knows_user: Says whether a user may be given a device.
     """
     sealer = SeedSealer(keys)
     journal = MfaJournal(audit=audit, metrics=metrics)
@@ -69,6 +75,7 @@ def build_mfa(
     fresh_proof = FreshProof(store=store, now=now)
     return MfaServices(
         store=store,
+        relying_party=relying_party,
         journal=journal,
         throttles=throttles,
         fresh_proof=fresh_proof,
@@ -78,6 +85,7 @@ def build_mfa(
             throttles=throttles,
             fresh_proof=fresh_proof,
             journal=journal,
+            knows_user=knows_user,
             now=now,
             issuer=relying_party.id,
         ),
@@ -87,6 +95,7 @@ def build_mfa(
             fresh_proof=fresh_proof,
             journal=journal,
             relying_party=relying_party,
+            knows_user=knows_user,
             now=now,
         ),
         challenges=ChallengeService(
@@ -100,6 +109,7 @@ def build_mfa(
         codes=codes,
         recovery=RecoveryService(store=store, fresh_proof=fresh_proof, journal=journal, now=now),
         rotation=KeyRotation(store=store, keys=keys, sealer=sealer, journal=journal),
+        importing=ImportService(store=store, sealer=sealer, journal=journal, knows_user=knows_user, now=now),
     )
 
 

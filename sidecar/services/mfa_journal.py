@@ -32,6 +32,7 @@ class Change(StrEnum):
 
     ENROLMENT_BEGUN = "enrolment_begun"
     DEVICE_ENABLED = "device_enabled"
+    DEVICE_IMPORTED = "device_imported"
     DEVICE_RESYNCED = "device_resynced"
     DEVICE_DEACTIVATED = "device_deactivated"
     DEVICE_SUSPECTED = "device_suspected"
@@ -42,6 +43,8 @@ class Change(StrEnum):
     USER_LOCKED = "user_locked"
     USER_UNLOCKED = "user_unlocked"
     KEYS_ROTATED = "keys_rotated"
+    METADATA_LOADED = "metadata_loaded"
+    METADATA_REFUSED = "metadata_refused"
 
 
 #: Results of a proof beside the reasons of ``MfaError`` and its subclasses.
@@ -95,7 +98,7 @@ class PrometheusMfaMetrics:
         )
         self._changes = Counter(
             "sidecar_mfa_changes_total",
-            "Changes of devices, challenges, locks and keys.",
+            "Changes of devices, challenges, locks, keys and metadata.",
             ("change",),
             registry=registry,
         )

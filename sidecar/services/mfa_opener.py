@@ -38,6 +38,12 @@ class MfaOpener:
                 self._services = self._build()
             return self._services
 
+    def refresh(self) -> None:
+        """Look whether the files about authenticators have changed, if the services were opened."""
+        services = self._services
+        if services is not None:
+            services.relying_party.current_policy()
+
     def close(self) -> None:
         """Let go of the store, if it was opened."""
         with self._lock:

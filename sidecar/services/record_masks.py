@@ -31,6 +31,7 @@ FIELDS = (
     "userIdentity.arn",
     "userIdentity.accountId",
     "userIdentity.invokedBy",
+    "userIdentity.accessKeyId",
     "resources.ARN",
     "resources.accountId",
     "requestParameters.resourceAccount",

@@ -60,7 +60,7 @@ class RecoveryService:
         salt = self._new_bytes(SALT_BYTES)
         digests = [hash_recovery_code(code, salt=salt) for code in codes]
         with self._store.write() as connection:
-            if not device_rows.list_enabled(connection, user_arn):
+            if not device_rows.lock_enabled(connection, user_arn):
                 raise PreconditionError(
                     "the user has no device that recovery codes could stand in for", help="enrol a device first"
                 )

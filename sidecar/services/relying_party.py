@@ -6,12 +6,15 @@ What security keys are registered for, what is asked of them, and how browsers a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.mfa.credential import Credential
 from sidecar.mfa.options import UserVerification, creation_options, request_options
 from sidecar.mfa.policy import RECORD_ONLY, AttestationPolicy
+
+#: SPEC: WebAuthn Level 3, section 14.6.1: a user handle tells nothing about its user.
+HANDLE_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +27,14 @@ class RelyingParty:
     Attributes:
         id: A host name.
         origins: Where keys may be used, letter for letter.
-        attestation_policy: What a key has to prove about itself.
+        current_policy: Gives what a key has to prove about itself, as the operator's files say now.
         requires_user_verification: Whether every proof needs a PIN or the like.
         allows_sign_count_regression: Whether a counter that falls is only told of.
     """
 
     id: str
     origins: tuple[str, ...]
-    attestation_policy: AttestationPolicy = field(default=RECORD_ONLY)
+    current_policy: Callable[[], AttestationPolicy] = field(default=lambda: RECORD_ONLY)
     requires_user_verification: bool = False
     allows_sign_count_regression: bool = False
 
@@ -54,7 +57,7 @@ class RelyingParty:
                 user_display_name=user_name,
                 exclude_credentials=known,
                 user_verification=self._user_verification(is_required=False),
-                attestation_mode=self.attestation_policy.mode,
+                attestation_mode=self.current_policy().mode,
             )
         )
 

@@ -18,7 +18,7 @@ import shlex
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from secrets import token_bytes, token_hex
 from typing import NamedTuple, Protocol
@@ -305,7 +305,22 @@ class SeedSealer:
         Raises:
             SettingsError: The keys cannot be read.
         """
+        return self._seal(self._refresh(), seed, serial_number, user_arn)
+
+    def seal_all(self, seeds: Iterable[tuple[bytes, str, str]]) -> dict[str, SealedSeed]:
+        """
+        Return many seeds sealed with one current key, by serial number; the source is asked once.
+
+        Args:
+            seeds: Each with the serial number of its device and the ARN of its user.
+
+        Raises:
+            SettingsError: The keys cannot be read.
+        """
         ring = self._refresh()
+        return {serial: self._seal(ring, seed, serial, user_arn) for seed, serial, user_arn in seeds}
+
+    def _seal(self, ring: Keyring, seed: bytes, serial_number: str, user_arn: str) -> SealedSeed:
         nonce = self._new_nonce(_NONCE_BYTES)
         text = AESGCM(ring.keys[ring.current]).encrypt(nonce, seed, _bound_to(serial_number, user_arn))
         return SealedSeed(ring.current, nonce + text)

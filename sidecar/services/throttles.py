@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from sidecar.model.errors import LimitExceededError, MfaError, ThrottledError
+from sidecar.model.errors import LimitExceededError, MfaError, SidecarError, ThrottledError
 from sidecar.services.callers import Caller
 from sidecar.services.mfa_journal import Change, Factor
 from sidecar.services.store import throttles as rows
@@ -87,12 +87,15 @@ class Throttles:
             yield
         except MfaError as error:
             self._journal.refused(caller, factor, what, error, user_arn=user_arn, serial_number=serial_number)
-            if count.is_locked:
-                self._journal.changed(caller, Change.USER_LOCKED, user_arn=user_arn)
+            self._tell_if_locked(caller, user_arn, count)
             raise
         except LimitExceededError:
             # The proof held; it is something else that cannot be.
             self._succeeded(user_arn, forgives=False)
+            raise
+        except SidecarError:
+            # It came to no proof, and still counts: a device that cannot be used would let the others be guessed.
+            self._tell_if_locked(caller, user_arn, count)
             raise
         self._succeeded(user_arn, forgives=forgives)
 
@@ -102,6 +105,10 @@ class Throttles:
             failures = rows.clear(connection, user_arn)
         self._journal.changed(caller, Change.USER_UNLOCKED, user_arn=user_arn)
         return failures
+
+    def _tell_if_locked(self, caller: Caller, user_arn: str, count: rows.Throttle) -> None:
+        if count.is_locked:
+            self._journal.changed(caller, Change.USER_LOCKED, user_arn=user_arn)
 
     def _succeeded(self, user_arn: str, *, forgives: bool) -> None:
         with self._store.write() as connection:

@@ -2,12 +2,14 @@
 """
 From a raw decision record to a line of the decision log, with CloudTrail's names where it has some.
 
-A sealed session token is never written: who it speaks for is in the answer.
+A record holds no session token. In its place the core has put the access key id of the session, or a word where the
+token was none of ours; who it speaks for is in the answer.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -28,6 +30,9 @@ _LAYERS = {layer.value: layer.name.lower() for layer in PolicyLayer}
 _UNKNOWN = "unknown"
 #: The last second that has a date.
 _LAST_SECOND = 253_402_300_799
+
+#: Nothing that is longer, as a token is, comes into the log.
+_ACCESS_KEY_ID = re.compile(r"[A-Z0-9]{20}", re.ASCII)
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -85,7 +90,7 @@ def describe_record(raw: RawRecord) -> dict[str, Any]:
         "eventID": f"{raw.time & 0xFFFF_FFFF_FFFF_FFFF:016x}-{raw.worker:04x}-{raw.sequence:016x}",
         "eventSource": service if colon else "",
         "eventName": name if colon else service,
-        "userIdentity": identity_of(answer.principal_arn or request.principal, bool(request.session_token)),
+        "userIdentity": identity_of(answer.principal_arn or request.principal, request.session_token),
         "resources": [resource],
         "requestParameters": parameters,
         "decision": _DECISIONS.get(raw.decision, _UNKNOWN),
@@ -106,24 +111,25 @@ def describe_record(raw: RawRecord) -> dict[str, Any]:
     return record
 
 
-def identity_of(principal: str, has_token: bool = False) -> dict[str, str]:
+def identity_of(principal: str, session: str = "") -> dict[str, str]:
     """
     Return who was decided for, in the words of CloudTrail's ``userIdentity``.
 
     Args:
-        has_token: Whether a session token spoke for somebody.
+        session: What stands in place of the session token that spoke for somebody; empty: none did.
 
     >>> identity_of("arn:aws:sts::111122223333:assumed-role/deploy/ci")["type"]
     'AssumedRole'
     """
     if not principal:
         # An empty caller is anonymous; a token that is not one of ours leaves it open who that is.
-        return {"type": "Unknown"} if has_token else {"type": "AWSAccount", "accountId": "ANONYMOUS_PRINCIPAL"}
+        return {"type": "Unknown"} if session else {"type": "AWSAccount", "accountId": "ANONYMOUS_PRINCIPAL"}
+    key = {"accessKeyId": session} if _ACCESS_KEY_ID.fullmatch(session) else {}
     parts = principal.split(":", 5)
     if parts[0] != "arn" or len(parts) < 6:
         return {"type": "AWSService", "invokedBy": principal}
     kind = parts[5].partition("/")[0]
-    return {"type": _TYPES.get((parts[2], kind), "Unknown"), "arn": principal, "accountId": parts[4]}
+    return {"type": _TYPES.get((parts[2], kind), "Unknown"), "arn": principal, "accountId": parts[4], **key}
 
 
 _TYPES = {

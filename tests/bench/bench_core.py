@@ -33,12 +33,13 @@ from sidecar.services.snapshots import SnapshotStore
 from tests.bench import instructions
 from tests.bench.inputs import KEPT, ROOT, Inputs, inputs, joined, mix_of
 from tests.bench.machine import huge_memory_kib, is_quiet, machine, one_processor, processor_ticks, resident_mib
+from tests.bench.tokens import measure_tokens
 from tests.bench.workload import NOW
 from tests.e2e.sidecar_process import Sidecar, serving
 
 Json = dict[str, Any]
 
-PARTS = ("decisions", "compile", "memory", "instructions")
+PARTS = ("decisions", "tokens", "compile", "memory", "instructions")
 PRINCIPALS = 10_000
 REQUESTS = 100_000
 PASSES = 7
@@ -378,7 +379,7 @@ def measure_all(scope: Scope, parts: Sequence[str] = PARTS, *, tell: Callable[[s
     ticks, stolen = processor_ticks()
     raw = scope.kept / "core" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     raw.mkdir(parents=True, exist_ok=True)
-    if set(parts) & {"decisions", "compile", "memory"}:
+    if set(parts) & {"decisions", "tokens", "compile", "memory"}:
         tell("source and requests")
         given = inputs(principals=scope.principals, requests=scope.requests, kept=scope.kept)
         figures["company"] = given.counts
@@ -389,14 +390,20 @@ def measure_all(scope: Scope, parts: Sequence[str] = PARTS, *, tell: Callable[[s
                 small = inputs(principals=40, requests=400, kept=scope.kept)
                 compile_once(small.source, path)
                 figures |= measure_compiling(given, scope, path, Image.from_bytes(path.read_bytes()))
+            if set(parts) & {"decisions", "tokens"} and "compile" not in parts:
+                compile_once(given.source, path)
             if "decisions" in parts:
-                if "compile" not in parts:
-                    compile_once(given.source, path)
                 tell(f"{scope.passes} passes over {len(given.requests):,} requests, decisions and answers")
                 image = Image.from_bytes(path.read_bytes())
                 figures["statistics"] = dict(image.statistics)
                 figures |= measure_decisions(image, given, scope, raw)
                 del image
+            if "tokens" in parts:
+                tell("session tokens")
+                with one_processor():
+                    image = Image.from_bytes(path.read_bytes())
+                    figures |= measure_tokens(image, given.requests, passes=scope.passes)
+                    del image
         finally:
             path.unlink(missing_ok=True)
         if "memory" in parts:
@@ -456,6 +463,18 @@ _GOALS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], str], ...] = (
         "",
         (("median", "answer_hot_ns_p50", "ns"), ("p99", "answer_hot_ns_p99", "ns")),
         "everything in the caches",
+    ),
+    (
+        "A session token that is known again",
+        "as fast as a plain principal",
+        (("", "token_cached_ratio", "times the same request by name"), ("median", "token_cached_ns_p50", "ns")),
+        "whole answers for 40 users, everything in the caches",
+    ),
+    (
+        "Opening a session token",
+        "",
+        (("", "token_open_ns_p50", "ns"), ("with 25 tags", "token_open_tags_ns_p50", "ns")),
+        "what a token that is not known takes more than one that is",
     ),
     (
         "Files to image",

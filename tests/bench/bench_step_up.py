@@ -21,7 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sidecar.model.errors import SidecarError
+import grpc
+
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.bench.crowd import Person, Steps, move_in, sign_in, step_up_at_once, user_arns
 from tests.bench.load import Cores, LoadError, run_open_loop
@@ -140,7 +141,7 @@ def stepping_up(management: str, crowd: Sequence[Person], tokens: Sequence[str])
         threading.Event().wait(_WARM_UP_SECONDS)
         try:
             done.append(step_up_at_once(management, crowd, tokens))
-        except (SidecarError, LoadError) as error:
+        except (grpc.RpcError, LoadError) as error:
             failures.append(error)
 
     thread = threading.Thread(target=run, name="crowd")

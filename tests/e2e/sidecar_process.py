@@ -29,8 +29,8 @@ ADA = "arn:aws:iam::111122223333:user/ada"
 PATIENCE = 60.0
 
 
-def write_source(folder: Path, *, action: str = "s3:GetObject", sid: str = "Read") -> Path:
-    """Write a source in which ada may do *action* on a bucket of reports."""
+def write_source(folder: Path, *, action: str = "s3:GetObject", sid: str = "Read", others: Sequence[str] = ()) -> Path:
+    """Write a source in which ada may do *action* on a bucket of reports, and *others*, by path and name, nothing."""
     document = {
         "Version": "2012-10-17",
         "Statement": [{"Sid": sid, "Effect": "Allow", "Action": action, "Resource": "arn:aws:s3:::reports/*"}],
@@ -47,7 +47,8 @@ def write_source(folder: Path, *, action: str = "s3:GetObject", sid: str = "Read
                 "GroupList": [],
                 "AttachedManagedPolicies": [],
                 "Tags": [],
-            }
+            },
+            *(_user(number, *name.rpartition("/")[::2]) for number, name in enumerate(others, start=1)),
         ],
         "GroupDetailList": [],
         "RoleDetailList": [],
@@ -58,6 +59,21 @@ def write_source(folder: Path, *, action: str = "s3:GetObject", sid: str = "Read
     draft.write_text(json.dumps(dump))
     draft.rename(folder / "accounts" / "main.json")
     return folder
+
+
+def _user(number: int, path: str, name: str) -> dict[str, object]:
+    folder = f"/{path}/" if path else "/"
+    return {
+        "Path": folder,
+        "UserName": name,
+        "UserId": f"AIDAEXAMPLE{number:010}",
+        "Arn": f"arn:aws:iam::111122223333:user{folder}{name}",
+        "CreateDate": "2024-05-01T12:00:00+00:00",
+        "UserPolicyList": [],
+        "GroupList": [],
+        "AttachedManagedPolicies": [],
+        "Tags": [],
+    }
 
 
 def question(action: str = "s3:GetObject", *, principal: str = ADA, **more: Any) -> pb.AuthorizeRequest:

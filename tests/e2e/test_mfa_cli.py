@@ -22,6 +22,7 @@ from sidecar.model.errors import PreconditionError, SidecarError, SourceUnavaila
 from sidecar.transports.qr import qr_terminal
 from tests.authenticators import Ctap2Key, Finger, U2fKey, plug
 from tests.e2e.sidecar_process import Sidecar, serving, write_source
+from tests.unit.services.test_import_document import u2f
 
 ADA = "arn:aws:iam::111122223333:user/ada"
 
@@ -203,6 +204,27 @@ def test_key_when_it_is_enrolled_already_then_that_is_said(terminal: Terminal, m
     result = terminal.run("enrol", "key", "--user", ADA, "--name", "again")
 
     assert "enrolled for the user already" in str(result.exception)
+
+
+def test_key_when_it_was_imported_under_its_app_id_then_it_is_not_enrolled_again(
+    sidecar: Sidecar, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = U2fKey()
+    item = u2f(key, app_id="https://example.org")
+    path = tmp_path / "devices.json"
+    path.write_text(json.dumps({"devices": [item]}))
+    command = [sys.executable, "-m", "sidecar", "mfa", "import", str(path), "--state-dir", str(sidecar.state_dir)]
+    subprocess.run(command, check=True, capture_output=True)
+    plugged(monkeypatch, key)
+
+    result = terminal.run("enrol", "key", "--user", ADA, "--name", "again")
+
+    assert "enrolled for the user already" in str(result.exception)
+    assert len(key.credentials) == 1
+    plugged(monkeypatch, U2fKey())
+    assert terminal.run("enrol", "key", "--user", ADA, "--name", "another").exit_code == 0
+    plugged(monkeypatch, Ctap2Key())
+    assert terminal.run("enrol", "key", "--user", ADA, "--name", "a-third").exit_code == 0
 
 
 def test_key_when_nobody_touches_it_then_the_time_runs_out_and_it_is_told(

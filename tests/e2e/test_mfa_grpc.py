@@ -83,7 +83,8 @@ def administering(sidecar: Sidecar) -> Iterator[Administrator]:
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """A sidecar whose devices are this module's alone."""
     folder = tmp_path_factory.mktemp("mfa")
-    with serving(write_source(folder / "source"), folder / "state") as sidecar:
+    source = write_source(folder / "source", others=["finance/bob"])
+    with serving(source, folder / "state") as sidecar:
         yield sidecar
 
 
@@ -115,6 +116,18 @@ def run_command(sidecar: Sidecar, *words: str, environment: dict[str, str] | Non
 
 def audit_records(sidecar: Sidecar) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (sidecar.state_dir / "audit.jsonl").read_text().splitlines()]
+
+
+def test_enrolment_when_the_snapshot_has_no_such_user_then_the_administrator_is_told(admin: Administrator) -> None:
+    stranger = "arn:aws:iam::111122223333:user/bob"
+    for name, request in (
+        ("BeginTotpEnrollment", pb.BeginTotpEnrollmentRequest(user_arn=stranger, device_name="phone")),
+        ("BeginKeyRegistration", pb.BeginKeyRegistrationRequest(user_arn=stranger, device_name="key")),
+    ):
+        code, details = admin.refusal(name, request)
+        assert code is _CODE.NOT_FOUND
+        assert f"no user `{stranger}`" in details
+        assert "with its path" in details
 
 
 def test_totp_when_enrolled_over_the_wire_then_seed_and_picture_come_once(

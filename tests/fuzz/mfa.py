@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What is fuzzed of a second factor: responses, attestation objects, the parts of an assertion, metadata.
+What is fuzzed of a second factor: responses, attestation objects, the parts of an assertion, metadata, imports.
 
 Seeds are the published vectors of W3C. An input that takes more of the processor than it may is a finding as well.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import re
@@ -14,6 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from sidecar.compile.problems import Problems
 from sidecar.mfa import cbor
 from sidecar.mfa.certificates import read_certificate
 from sidecar.mfa.credential import Credential
@@ -24,7 +28,9 @@ from sidecar.mfa.response import MAX_RESPONSE_BYTES
 from sidecar.mfa.u2f import import_registration
 from sidecar.mfa.webauthn import verify_assertion, verify_registration
 from sidecar.model.errors import MfaError
+from sidecar.services.import_document import parse_import_document
 from tests.fuzz.harness import Target
+from tests.unit.mfa import statements as made
 from tests.unit.mfa.published import ATTESTATION_ROOT, ORIGIN, PAIRS, RP_ID, Pair
 
 #: 2026-01-01T00:00:00Z. Inputs decide, the clock does not.
@@ -175,6 +181,48 @@ def _run_paper(data: bytes) -> str:
     )
 
 
+@functools.cache
+def _metadata_header() -> dict[str, Any]:
+    chain = (made.der(made.mds_signer()), made.MDS_ISSUER.der)
+    return {"alg": "ES256", "x5c": [base64.b64encode(one).decode() for one in chain]}
+
+
+def _metadata_seeds() -> Sequence[bytes]:
+    reports = [{"status": "REVOKED", "certificate": base64.b64encode(made.LEAF).decode()}]
+    entries = [
+        made.entry(statuses=reports),
+        {"attestationCertificateKeyIdentifiers": ["00" * 20]},
+        {"aaid": "4e4e#400a"},
+    ]
+    return [json.dumps({"no": 7, "nextUpdate": "2026-02-01", "entries": entries}).encode()]
+
+
+def _run_metadata(data: bytes) -> str:
+    blob = made.signed_blob(_metadata_header(), data or b"0")
+    return _outcome(lambda: read_metadata(blob, trust_root=made.MDS_ROOT.der, now=NOW))
+
+
+def _import_seeds() -> Sequence[bytes]:
+    user = "arn:aws:iam::111122223333:user/ada"
+    point = base64.b64encode(
+        made.BATCH.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    ).decode()
+    items: list[dict[str, Any]] = [
+        {"user_arn": user, "kind": "totp", "serial_number": "GAHT12345678", "secret": "A" * 32, "digits": 6},
+        {"user_arn": user, "kind": "totp", "serial_number": "GAHT12345679", "secret_hex": "0a" * 20, "period": 30},
+        {"user_arn": user, "kind": "u2f", "app_id": "https://a.example", "key_handle": "AAAA", "public_key": point},
+    ]
+    lines = "\n".join(f"    {name}: {value}" for name, value in items[0].items())
+    return [json.dumps({"devices": items}).encode(), f"devices:\n  -\n{lines}\n".encode()]
+
+
+def _run_import(data: bytes) -> str:
+    problems = Problems()
+    found = parse_import_document(data, where="x", problems=problems, allow_short_seeds=len(data) % 2 == 0)
+    told = sorted({_VARYING.sub("#", problem.message) for problem in problems.items})
+    return " / ".join(told)[:400] if told else f"{len(found)} devices"
+
+
 _JSON_TOKENS = (b'"', b"{", b"}", b"[", b",", b":", b"\\", b"\\ud800", b"null", b"1e9", b"A", b"==", b"-_", b'"id":')
 _CBOR_TOKENS = (
     *(b"\xa0", b"\xa1", b"\x80", b"\x81", b"\x40", b"\x58\x20", b"\x59\x01\x00", b"\x60", b"\xf5", b"\xf6", b"\xbf"),
@@ -215,6 +263,22 @@ MFA_TARGETS = (
         run=_timed(_run_paper),
         tokens=(b".", b"\x30\x82", b"\x30\x80", b"\x06\x03\x55\x04", b"\x04\x10", b"\x05", b"e30"),
         in_place=0.5,
+        max_bytes=1 << 14,
+    ),
+    Target(
+        name="mfa-metadata",
+        about="what FIDO metadata says, under a signature that holds",
+        seeds=_metadata_seeds,
+        run=_timed(_run_metadata),
+        tokens=(*_JSON_TOKENS, b'"aaguid":', b'"entries":', b'"metadataStatement":', b'"statusReports":', b"MII"),
+        max_bytes=1 << 14,
+    ),
+    Target(
+        name="mfa-import",
+        about="documents of devices that are imported",
+        seeds=_import_seeds,
+        run=_timed(_run_import),
+        tokens=(*_JSON_TOKENS, b"\n  - ", b"kind: u2f", b"secret:", b"registration:", b"&a", b"*a", b"!!binary", b"? "),
         max_bytes=1 << 14,
     ),
 )

@@ -37,6 +37,7 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
+from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
 HERE = Path(__file__).parent
@@ -982,4 +983,5 @@ TARGETS = (
     *LISTENER_TARGETS,
     *CALL_TARGETS,
     *MFA_TARGETS,
+    *TOKEN_TARGETS,
 )

@@ -22,10 +22,13 @@ from pathlib import Path
 
 from sidecar import core
 from sidecar.compile.image import write_image
-from sidecar.core import DataServer, Image
+from sidecar.core import DataServer, Image, SessionState
+from sidecar.model.session import SessionKind
 from sidecar.services.raw_records import split_records
 from sidecar.transports.data_listener import DataLimits
-from tests.conformance.cases import build_snapshot
+from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
+from tests import tokens
+from tests.conformance.cases import USER_ID, build_snapshot
 from tests.fuzz.harness import Mutator
 from tests.fuzz.listener_targets import NOW, image, requests
 from tests.fuzz.peer import (
@@ -44,6 +47,7 @@ from tests.fuzz.peer import (
     framed,
     headers,
 )
+from tests.unit.core.sessions import claims
 
 #: Calls that a good client sends at once.
 AT_ONCE = 12
@@ -57,6 +61,33 @@ def snapshots() -> tuple[bytes, ...]:
     everything = build_snapshot({"principal": "user", "identity": {"policies": [[{"Action": "*"}]]}})
     nothing = build_snapshot({"principal": "user", "identity": {"policies": []}})
     return write_image(everything), write_image(nothing)
+
+
+def session_states() -> tuple[SessionState, ...]:
+    """Give states that open different tokens, or the same with another outcome."""
+    keys = ((tokens.KEY_ID, tokens.KEY), (tokens.OTHER_KEY_ID, tokens.OTHER_KEY))
+    revoked = tokens.revocation(tokens.PRINCIPAL, USER_ID, (1 << 42) - 1)
+    return tokens.state(keys=keys), tokens.state(keys=keys[1:]), tokens.state(revoked, keys=keys)
+
+
+def token_requests(now: int) -> tuple[bytes, ...]:
+    """Give requests with session tokens that are good for an hour from *now*, and with one that never is."""
+
+    def token(number: int, **sealed: bytes) -> str:
+        said = claims(
+            SessionKind.SIGN_IN,
+            issued_at_ms=now * 1000,
+            lineage_issued_at_ms=now * 1000,
+            expires_at_ms=(now + 3600) * 1000,
+            source_identity=f"name{number}",
+        )
+        return tokens.seal(said, **sealed)
+
+    made = [token(number) for number in range(200)]
+    made += [token(0, key_id=tokens.OTHER_KEY_ID, key=tokens.OTHER_KEY), made[0][:-1]]
+    return tuple(
+        pb.AuthorizeRequest(session_token=token, action="app:Read", resource="*").SerializeToString() for token in made
+    )
 
 
 class FindingError(Exception):
@@ -83,8 +114,19 @@ class Stress:
         """Let it serve for a while, end it while everybody goes on, and hold its counters to each other."""
         chance = random.Random(self.seed)
         self.images: list[Image | None] = [None, image(), *(Image.from_bytes(data) for data in snapshots())]
+        self.states: list[SessionState | None] = [None, *session_states()]
+        now = int(time.time())
+        with_tokens = token_requests(now)
+        self.asked = (*requests(), *with_tokens)
         self.wanted = [
             {core.authorize(held, request, seconds=NOW, nanos=0) for held in self.images} for request in requests()
+        ] + [
+            {
+                core.authorize(held, request, seconds=now, nanos=0, sessions=state)
+                for held in self.images
+                for state in self.states
+            }
+            for request in with_tokens
         ]
         path = folder / f"{self.seed}.sock"
         with socket.socket(socket.AF_UNIX) as local, socket.socket() as inet:
@@ -140,8 +182,8 @@ class Stress:
             self._find(f"{offered} records were offered, {dropped} dropped and {self.counts['records']} read")
         if self.keeps_log and offered != sum(sum(one["decisions"].values()) for one in told):
             self._find("a decision without a record, or a record without a decision")
-        if self.server.held_images():
-            self._find("a closed server holds an image")
+        if self.server.held_images() or self.server.held_sessions():
+            self._find("a closed server holds an image or a session state")
 
     def _find(self, what: str) -> None:
         with self.lock:
@@ -187,9 +229,9 @@ class Stress:
             try:
                 peer.sendall(OPENING)
                 for _ in range(chance.randrange(1, 20)):
-                    asked = {stream + 2 * number: chance.randrange(len(requests())) for number in range(AT_ONCE)}
+                    asked = {stream + 2 * number: chance.randrange(len(self.asked)) for number in range(AT_ONCE)}
                     stream += 2 * AT_ONCE
-                    peer.sendall(b"".join(call(at, AUTHORIZE, requests()[number]) for at, number in asked.items()))
+                    peer.sendall(b"".join(call(at, AUTHORIZE, self.asked[number]) for at, number in asked.items()))
                     while not all(at in reader.answers and reader.answers[at].has_ended for at in asked):
                         data = peer.recv(1 << 16)
                         if not data:
@@ -242,6 +284,10 @@ class Stress:
     def _publish(self, chance: random.Random) -> None:
         fresh = [Image.from_bytes(data) for data in snapshots()]
         self.server.publish(chance.choice((*self.images, *fresh)))
+        state = chance.choice((*self.states, *session_states()))
+        self.server.publish_sessions(state)
+        if state is not None:
+            state.set_valid_until(tokens.FOR_EVER)
         self._add("publications")
         time.sleep(chance.choice((0, 0.001, 0.005)))
 
@@ -251,6 +297,7 @@ class Stress:
             raise FindingError("more bytes wait than there is room for")
         self.server.worker_cpu_seconds()
         self.server.held_images()
+        self.server.held_sessions()
         self.server.set_serving(chance.random() < 0.5)
         self._add("looks")
         time.sleep(0.002)

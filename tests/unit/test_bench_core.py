@@ -39,7 +39,7 @@ def scope(tmp_path_factory: pytest.TempPathFactory) -> Scope:
 @pytest.fixture(scope="module")
 def figures(scope: Scope) -> bench_core.Json:
     """Give everything but the instructions, measured on a small company."""
-    return bench_core.measure_all(scope, ("decisions", "compile", "memory"))
+    return bench_core.measure_all(scope, ("decisions", "tokens", "compile", "memory"))
 
 
 def test_bench_when_run_then_the_promised_keys_are_there(figures: bench_core.Json) -> None:
@@ -50,6 +50,9 @@ def test_bench_when_run_then_the_promised_keys_are_there(figures: bench_core.Jso
         "answer_ns_p99",
         "decision_hot_ns_p50",
         "answer_hot_ns_p50",
+        "token_open_ns_p50",
+        "token_open_tags_ns_p50",
+        "token_cached_ratio",
         "compile_s",
         "verify_ms",
         "map_ms",

@@ -46,7 +46,7 @@ class PasswordHasher:
             LimitExceededError: Too many are waiting.
         """
         with self._turn():
-            return self._argon2.hash(password)
+            return self._argon2.hash(_bytes(password))
 
     def verify(self, known: str | None, password: str) -> bool:
         """
@@ -58,7 +58,7 @@ class PasswordHasher:
         compared = known if known is not None else self._nobodys
         with self._turn():
             try:
-                self._argon2.verify(compared, password)
+                self._argon2.verify(compared, _bytes(password))
             except (VerificationError, InvalidHashError):
                 return False
         return known is not None
@@ -81,3 +81,8 @@ class PasswordHasher:
                 self._turns.release()
         finally:
             self._admitted.release()
+
+
+def _bytes(password: str) -> bytes:
+    # Not every text that somebody may send has a UTF-8.
+    return password.encode("utf-8", "surrogatepass")

@@ -5,6 +5,7 @@ Signing in by password.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from secrets import token_bytes
 from typing import NamedTuple
@@ -39,7 +40,9 @@ LINEAGE_BYTES = 16
 #: Where attempts are counted of those whom nobody knows, so that they cost as much as those of others.
 _NOBODY = "nobody"
 _WHAT = "sign_in"
-_MAX_NAME = 64
+_MAX_ACCOUNT = 64
+#: SPEC: IAM's pattern of a user's name.
+_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 
 
 class _Found(NamedTuple):
@@ -162,8 +165,9 @@ class SignInService:
         return False
 
     def _find(self, image: Image, account: str, user_name: str) -> _Found | None:
-        facts = image.find_account(account) if len(account) <= _MAX_NAME else None
-        name = user_name if len(user_name) <= _MAX_NAME else ""
+        facts = image.find_account(account) if len(account) <= _MAX_ACCOUNT else None
+        # A database takes no other text than that which it can store.
+        name = user_name if _NAME.fullmatch(user_name) is not None else ""
         with self._store.read() as connection:
             found = rows.find_by_name(connection, "" if facts is None else facts.id, name)
             known = [(row, user) for row in found if (user := image.find_user(row.user_arn)) is not None]

@@ -5,10 +5,10 @@ Devices, with the seeds and public keys that belong to them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Column, Connection, and_, delete, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sidecar.services.seeds import SealedSeed
@@ -45,12 +45,14 @@ class TotpDevice(NamedTuple):
     Attributes:
         last_used_step: Highest time step spent so far.
         drift_steps: Steps by which its clock is ahead of ours.
+        algorithm: ``sha1``, ``sha256`` or ``sha512``.
     """
 
     device: Device
     seed: SealedSeed
     last_used_step: int | None
     drift_steps: int
+    algorithm: str
 
 
 class KeyDevice(NamedTuple):
@@ -86,10 +88,13 @@ _TOTP = select(
     totp_secrets.c.sealed,
     totp_secrets.c.last_used_step,
     totp_secrets.c.drift_steps,
+    totp_secrets.c.algorithm,
 ).join(totp_secrets, totp_secrets.c.serial_number == devices.c.serial_number)
 _KEYS = select(*_DEVICE, credentials.c.credential_id, credentials.c.record, credentials.c.sign_count).join(
     credentials, credentials.c.serial_number == devices.c.serial_number
 )
+#: Values that one query compares with; databases have a limit.
+_MAX_IN = 500
 _IS_ENABLED = devices.c.enabled_at_ms.is_not(None)
 
 
@@ -101,6 +106,17 @@ def list_enabled(connection: Connection, user_arn: str) -> list[Device]:
         .order_by(devices.c.enabled_at_ms, devices.c.serial_number)
     )
     return [Device(*row) for row in connection.execute(query)]
+
+
+def lock_enabled(connection: Connection, user_arn: str) -> int:
+    """
+    Keep others from deleting devices of a user until the transaction ends, and return how many there are.
+
+    SQLite has one writer at a time anyway.
+    """
+    # One order for everybody, so that none waits in a ring.
+    query = select(devices.c.serial_number).where(devices.c.user_arn == user_arn, _IS_ENABLED)
+    return len(connection.execute(query.order_by(devices.c.serial_number).with_for_update()).all())
 
 
 def find(connection: Connection, serial_number: str) -> Device | None:
@@ -165,7 +181,12 @@ def begin_totp(
         return False
     connection.execute(
         insert(totp_secrets).values(
-            serial_number=serial_number, key_id=seed.key_id, sealed=seed.sealed, last_used_step=None, drift_steps=0
+            serial_number=serial_number,
+            key_id=seed.key_id,
+            sealed=seed.sealed,
+            last_used_step=None,
+            drift_steps=0,
+            algorithm="sha1",
         )
     )
     return True
@@ -199,7 +220,7 @@ def enable_totp(
     user_arn = connection.execute(select(devices.c.user_arn).where(pending)).scalar_one_or_none()
     if user_arn is None:
         return False
-    for slot in _free_slots(connection, user_arn):
+    for slot in free_slots(connection, user_arn):
         values = {"slot": slot, "enabled_at_ms": now_ms, "expires_at_ms": None}
         try:
             with connection.begin_nested():
@@ -231,7 +252,7 @@ def add_key(
         False where somebody has registered the credential; None where the user has as many devices as there may be.
     """
     known = select(credentials.c.serial_number).where(credentials.c.credential_id == credential_id)
-    for slot in _free_slots(connection, user_arn):
+    for slot in free_slots(connection, user_arn):
         if connection.execute(known).one_or_none() is not None:
             return False
         try:
@@ -258,6 +279,48 @@ def add_key(
             # Either somebody else has taken the slot, or the credential has come in between: the next turn tells.
             continue
     return None if connection.execute(known).one_or_none() is None else False
+
+
+def insert_enabled(
+    connection: Connection,
+    found: Sequence[Mapping[str, object]],
+    *,
+    secrets: Sequence[Mapping[str, object]],
+    keys: Sequence[Mapping[str, object]],
+) -> bool:
+    """
+    Add many devices that are enabled as they come, each in the slot that it names. Unless that is done, roll back.
+
+    Args:
+        secrets: Rows of the TOTP devices among them.
+        keys: Rows of the security keys among them.
+
+    Returns:
+        False where one of them, or its slot, was taken in between.
+    """
+    try:
+        with connection.begin_nested():
+            for table, values in ((devices, found), (totp_secrets, secrets), (credentials, keys)):
+                if values:
+                    connection.execute(insert(table), list(values))
+    except IntegrityError:
+        return False
+    return True
+
+
+def find_serials(connection: Connection, serial_numbers: Sequence[str]) -> set[str]:
+    """Return those of *serial_numbers* that devices have, enabled or not."""
+    return set(_find_all(connection, devices.c.serial_number, serial_numbers))
+
+
+def find_credential_ids(connection: Connection, credential_ids: Sequence[bytes]) -> set[bytes]:
+    """Return those of *credential_ids* that devices have."""
+    return {bytes(found) for found in _find_all(connection, credentials.c.credential_id, credential_ids)}
+
+
+def _find_all(connection: Connection, column: Column[Any], values: Sequence[Any]) -> Iterator[Any]:
+    for at in range(0, len(values), _MAX_IN):
+        yield from connection.execute(select(column).where(column.in_(values[at : at + _MAX_IN]))).scalars()
 
 
 def spend_step(connection: Connection, serial_number: str, *, step: int, drift_steps: int, now_ms: int) -> bool:
@@ -318,6 +381,9 @@ def mark_suspect(connection: Connection, serial_number: str, now_ms: int) -> boo
 
 def delete_device(connection: Connection, serial_number: str) -> Device | None:
     """Delete an enabled device, and with the last one of a user the recovery codes; return what it was."""
+    owner = select(devices.c.user_arn).where(devices.c.serial_number == serial_number)
+    # Of the last two that go at the same time, each would still see the other.
+    lock_enabled(connection, connection.execute(owner).scalar_one_or_none() or "")
     row = connection.execute(
         delete(devices).where(devices.c.serial_number == serial_number, _IS_ENABLED).returning(*_DEVICE)
     ).one_or_none()
@@ -347,8 +413,9 @@ def ensure_user_handle(connection: Connection, user_arn: str, handle: bytes) -> 
 
 
 def list_seeds_not_sealed_with(connection: Connection, key_id: str) -> list[TotpDevice]:
-    """Return the TOTP devices, enabled or not, whose seed is sealed with another key."""
-    return [_totp(row) for row in connection.execute(_TOTP.where(totp_secrets.c.key_id != key_id))]
+    """Return the TOTP devices, enabled or not, whose seed is sealed with another key; always in the same order."""
+    query = _TOTP.where(totp_secrets.c.key_id != key_id).order_by(devices.c.serial_number)
+    return [_totp(row) for row in connection.execute(query)]
 
 
 def replace_seed(connection: Connection, serial_number: str, *, before: SealedSeed, after: SealedSeed) -> bool:
@@ -382,12 +449,12 @@ def _spend(connection: Connection, serial_number: str, step: int, drift_steps: i
     return spent.rowcount == 1
 
 
-def _free_slots(connection: Connection, user_arn: str) -> Sequence[int]:
+def free_slots(connection: Connection, user_arn: str) -> Sequence[int]:
     """Return the free slots of a user as they look now; whoever takes one may still come too late."""
     taken = set(connection.execute(select(devices.c.slot).where(devices.c.user_arn == user_arn, _IS_ENABLED)).scalars())
     return [slot for slot in range(1, MAX_DEVICES + 1) if slot not in taken]
 
 
 def _totp(row: Sequence[Any]) -> TotpDevice:
-    key_id, sealed, last_used_step, drift_steps = row[_WIDTH:]
-    return TotpDevice(Device(*row[:_WIDTH]), SealedSeed(key_id, sealed), last_used_step, drift_steps)
+    key_id, sealed, last_used_step, drift_steps, algorithm = row[_WIDTH:]
+    return TotpDevice(Device(*row[:_WIDTH]), SealedSeed(key_id, sealed), last_used_step, drift_steps, algorithm)

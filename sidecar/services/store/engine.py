@@ -134,7 +134,7 @@ def _sqlite_engine(path: Path, *, must_exist: bool) -> Engine:
     try:
         status = os.fstat(descriptor)
         if status.st_size == 0 and os.geteuid() == 0:
-            # Root may run a command beside a service, which has to go on writing.
+            # Root may make the file beside a service, which has to go on writing to it; SQLite does so for the journal.
             owner = path.parent.stat()
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         if status.st_mode & 0o077:
@@ -147,6 +147,7 @@ def _sqlite_engine(path: Path, *, must_exist: bool) -> Engine:
         pool_size=_POOL_SIZE,
         max_overflow=_MAX_OVERFLOW,
         pool_timeout=_PATIENCE,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

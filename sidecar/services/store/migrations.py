@@ -136,8 +136,9 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(2, ("ALTER TABLE totp_secrets ADD COLUMN algorithm TEXT NOT NULL DEFAULT 'sha1'",)),
     Migration(
-        2,
+        3,
         (
             """
             CREATE TABLE passwords (
@@ -174,7 +175,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(
-        3,
+        4,
         (
             "ALTER TABLE challenges ADD COLUMN asked_by TEXT NOT NULL DEFAULT ''",
             "ALTER TABLE challenges ADD COLUMN asked_from TEXT NOT NULL DEFAULT ''",

@@ -49,6 +49,7 @@ devices = Table(
 )
 
 #: Seeds are sealed with the key that ``key_id`` names. A step that is not above ``last_used_step`` is spent.
+#: ``algorithm`` is ``sha1``, unless another system enrolled the device.
 totp_secrets = Table(
     "totp_secrets",
     metadata,
@@ -57,6 +58,7 @@ totp_secrets = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("last_used_step", BigInteger),
     Column("drift_steps", Integer, nullable=False),
+    Column("algorithm", Text, nullable=False),
 )
 
 #: Public keys of security keys; nothing here is secret.

@@ -281,8 +281,12 @@ def blob(
     certificates = [der(mds_signer()), MDS_ISSUER.der] if chain is None else list(chain)
     head = {"alg": "ES256", "typ": "JWT", "x5c": [base64.b64encode(one).decode() for one in certificates]}
     body = {"no": number, "nextUpdate": next_update, "entries": list(entries), "legalHeader": "", **(payload or {})}
-    parts = [encode_base64url(json.dumps(part).encode()) for part in ({**head, **(header or {})}, body)]
-    signed = ".".join(parts).encode()
+    return signed_blob({**head, **(header or {})}, json.dumps(body).encode(), tamper=tamper)
+
+
+def signed_blob(header: Json, payload: bytes, *, tamper: bool = False) -> bytes:
+    """Give a BLOB that holds *payload*, whatever that is, signed by the key of the metadata."""
+    signed = f"{encode_base64url(json.dumps(header).encode())}.{encode_base64url(payload)}".encode()
     r, s = utils.decode_dss_signature(_MDS_KEY.sign(signed + b"x" if tamper else signed, _SHA256))
     return signed + b"." + encode_base64url(r.to_bytes(32, "big") + s.to_bytes(32, "big")).encode()
 

@@ -2,7 +2,10 @@
 """The FIDO server conformance list and our own cases, each with the reason that it must give."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from tests.unit.mfa import assertion_cases, registration_cases
 from tests.unit.mfa.cases import Case
 from tests.unit.mfa.forge import AssertionForge, RegistrationForge
 
+ROOT = Path(__file__).parents[3]
 #: How many negative tests each suite of the list has; those on metadata itself stand in ``test_mds``.
 NEGATIVES = {
     "AttResp-1": 15,
@@ -67,6 +71,14 @@ def test_assertion_when_one_thing_is_wrong_then_that_is_the_reason(case: Case[As
     with pytest.raises(MfaError) as caught:
         forge.verify(response=json.dumps(forge.build()))
     assert caught.value.reason == case.want
+
+
+def test_cases_when_assertions_are_left_out_then_each_has_the_same_reason() -> None:
+    command = [sys.executable, "-O", "-W", "error", "-m", "tests.unit.mfa.optimised"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+    count = len(registration_cases.CASES) + len(assertion_cases.CASES)
+    assert done.stdout == f"{count} cases, assertions off\n", done.stderr
 
 
 @pytest.mark.parametrize(

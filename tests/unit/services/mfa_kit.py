@@ -114,6 +114,7 @@ class Kit:
 
     def __init__(self, store: Store, folder: Path, **party: Any) -> None:
         self.store = store
+        self.strangers: set[str] = set()
         self.clock = Clock()
         self.audit = ListedAudit()
         self.metrics = ListedMetrics()
@@ -127,6 +128,7 @@ class Kit:
             metrics=self.metrics,
             now=self.clock,
             relying_party=self.party,
+            knows_user=lambda user_arn: user_arn not in self.strangers,
         )
 
     def with_party(self, folder: Path, **party: Any) -> Kit:

@@ -5,9 +5,17 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from sidecar.model.challenge import ChallengeState
-from sidecar.model.errors import LimitExceededError, MfaError, RequestError, SidecarError, ThrottledError
+from sidecar.model.errors import (
+    LimitExceededError,
+    MfaError,
+    RequestError,
+    SidecarError,
+    SourceUnavailableError,
+    ThrottledError,
+)
 from sidecar.services.challenges import (
     CHALLENGE_MS,
     MAX_PROMPTS,
@@ -274,6 +282,24 @@ def test_drift_when_a_device_runs_ahead_step_by_step_then_it_is_followed(kit: Ki
     kit.services.challenges.answer(SESSION, begin(kit).challenge.challenge_id, TotpAnswer(code))
 
 
+def test_code_when_the_key_of_another_device_is_missing_then_it_is_accepted_all_the_same(kit: Kit) -> None:
+    lost = kit.enrol_phone(name="lost")
+    with kit.store.write() as connection:
+        connection.execute(text("UPDATE totp_secrets SET key_id = 'gone'"))
+    phone = kit.enrol_phone(name="phone")
+
+    opened = begin(kit)
+    code = phone.code(kit.clock.seconds)
+    proof = kit.services.challenges.answer(SESSION, opened.challenge.challenge_id, TotpAnswer(code))
+    assert proof.serial_number == phone.serial_number
+    # What no other device yields may be the code of the one that cannot be used: that is said, and no proof.
+    kit.clock.advance(30)
+    opened = begin(kit)
+    answer = TotpAnswer(lost.code(kit.clock.seconds))
+    with pytest.raises(SourceUnavailableError):
+        kit.services.challenges.answer(SESSION, opened.challenge.challenge_id, answer)
+
+
 def test_answers_when_thirty_two_come_at_once_then_one_succeeds(kit: Kit) -> None:
     phone = kit.enrol_phone()
     opened = begin(kit)
@@ -422,3 +448,24 @@ def test_user_handle_when_a_user_has_several_keys_then_it_is_one_and_says_nothin
 
     assert handles[0] == handles[1] != handles[2]
     assert len(handles[0]) == 43
+
+
+def test_challenge_when_text_holds_what_a_database_cannot_then_it_is_refused_as_such(kit: Kit) -> None:
+    for action, resource in (("s3:Get\0Object", ""), ("", "arn:aws:s3:::a\0b")):
+        with pytest.raises(RequestError):
+            kit.services.challenges.begin(SESSION, ADA, SESSION.session, action=action, resource=resource)
+    for ceremony_id in ("\0", "a\0b", "", "x" * 65):
+        with pytest.raises(RequestError):
+            kit.services.ceremonies.find_owner(ceremony_id)
+        with pytest.raises(RequestError):
+            kit.services.ceremonies.finish(ADMINISTRATOR, ceremony_id, "{}")
+    for challenge_id in ("\0", "a\0b", "", "x" * 5000, "\ud800"):
+        assert kit.services.challenges.find(challenge_id) is None
+        for work in (
+            lambda one: kit.services.challenges.collect(SESSION, one),
+            lambda one: kit.services.challenges.refuse(SESSION, one),
+            lambda one: kit.services.challenges.answer(SESSION, one, TotpAnswer("000000")),
+        ):
+            with pytest.raises(MfaError) as caught:
+                work(challenge_id)
+            assert caught.value.reason == "challenge_closed"

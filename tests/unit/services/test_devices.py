@@ -124,6 +124,20 @@ def test_enrolment_when_the_name_is_taken_then_it_is_refused(kit: Kit) -> None:
             kit.begin_phone(user_arn, "phone")
 
 
+def test_enrolment_when_the_snapshot_does_not_know_the_user_then_it_is_refused_and_nothing_kept(kit: Kit) -> None:
+    kit.strangers.add(ADA)
+
+    for begin in (kit.services.devices.begin_totp, kit.services.ceremonies.begin):
+        with pytest.raises(NotFoundError, match="the snapshot has no user") as caught:
+            begin(ADMINISTRATOR, ADA, "phone")
+        assert "with its path" in caught.value.help
+
+    assert kit.audit.records == []
+    with kit.store.read() as connection:
+        for table in ("devices", "ceremonies", "user_handles"):
+            assert connection.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar_one() == 0
+
+
 def test_enrolment_when_another_user_has_begun_one_of_that_name_then_it_is_refused(kit: Kit) -> None:
     kit.begin_phone(BOB, "phone")
 
@@ -364,3 +378,20 @@ def count(kit: Kit, table: str) -> int:
     with kit.store.read() as connection:
         number: int = connection.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar_one()
         return number
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_recovery_codes_when_the_last_devices_go_at_once_then_none_stay(kit: Kit, turn: int) -> None:
+    serial_numbers = [kit.enrol_phone(name=f"phone{number}").serial_number for number in range(2)]
+    kit.services.recovery.generate(ADMINISTRATOR, ADA)
+
+    def work(place: int) -> object:
+        if place < len(serial_numbers):
+            return kit.services.devices.deactivate(ADMINISTRATOR, serial_numbers[place])
+        return kit.services.recovery.generate(ADMINISTRATOR, ADA)
+
+    together(3, work)
+
+    assert kit.services.devices.list_devices(ADA) == []
+    with kit.store.read() as connection:
+        assert connection.execute(text("SELECT COUNT(*) FROM recovery_codes")).scalar_one() == 0

@@ -79,6 +79,22 @@ def test_rotation_when_keys_come_from_a_command_then_the_first_of_them_seals(kit
         rotation.rotate(ADMINISTRATOR, drop_old=True)
 
 
+def test_key_command_when_there_are_many_seeds_then_it_is_not_run_for_each(kit: Kit, tmp_path: Path) -> None:
+    for number in range(5):
+        kit.begin_phone(name=f"phone{number}")
+    kit.keys.add_key()
+    runs = tmp_path / "runs"
+    script = tmp_path / "keys.sh"
+    script.write_text(f"echo run >> {runs}\ncat {kit.keys.path}\n")
+    rotation = rotation_with(kit, KeyCommand(f"sh {script}"))
+    before = len(runs.read_text().split())
+
+    assert rotation.rotate(ADMINISTRATOR).sealed_anew == 5
+
+    # Once to learn which key is the current one, and once to seal.
+    assert len(runs.read_text().split()) - before == 2
+
+
 def rotation_with(kit: Kit, keys: KeyFile | KeyCommand) -> KeyRotation:
     journal = MfaJournal(audit=kit.audit, metrics=kit.metrics)
     return KeyRotation(store=kit.store, keys=keys, sealer=SeedSealer(keys), journal=journal)

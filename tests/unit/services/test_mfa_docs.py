@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.cli import app
 from sidecar.mfa import totp
-from sidecar.services import ceremonies, challenges, devices, fresh_proof
+from sidecar.services import ceremonies, challenges, devices, fresh_proof, import_document
 from sidecar.services.mfa_journal import PrometheusMfaMetrics
 from sidecar.services.store.schema import MAX_DEVICES
 from sidecar.services.store.throttles import LOCKED_AT, WAITS
@@ -39,8 +39,9 @@ def test_commands_then_the_page_lists_each() -> None:
     commands = {name for name in group.commands if name != "enrol"}
     commands |= {f"enrol {name}" for name in group.commands["enrol"].commands}
 
+    listed = [row[0].removeprefix("iam-sidecar mfa ").split() for row in rows("For an administrator")]
     assert {
-        row[0].removeprefix("iam-sidecar mfa ").partition(" --")[0] for row in rows("For an administrator")
+        " ".join(word for word in words if word.islower() and not word.startswith("--")) for words in listed
     } == commands
 
 
@@ -61,7 +62,12 @@ def test_limits_then_the_page_states_each() -> None:
             totp.CODE_WINDOW_STEPS
         ),
         "steps that a device may be off when it is enabled": str(totp.ENABLE_WINDOW_STEPS),
-        "steps that a device may be off when it is resynchronized": str(totp.RESYNC_WINDOW_STEPS),
+        "steps that an app may be off when it is resynchronized": str(totp.RESYNC_WINDOW_STEPS),
+        "steps that a hardware token may be off when it is resynchronized": str(totp.HARDWARE_RESYNC_WINDOW_STEPS),
+        "least bits of a seed that is imported": (
+            f"{8 * totp.MIN_SECRET_BYTES}, or {8 * totp.MIN_IMPORTED_SECRET_BYTES} where short ones are let in"
+        ),
+        "devices in one document": str(import_document.MAX_IMPORTED),
     }
     assert set(WAITS[WAITS.index(900) :]) == {900}
     assert ceremonies.CEREMONY_MS == challenges.CHALLENGE_MS == devices.ENROLMENT_MS == fresh_proof.FRESH_MS

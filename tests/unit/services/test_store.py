@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store itself, on both databases: schema, migrations, files, errors."""
 
+import contextlib
 import os
 import stat
 import threading
@@ -190,3 +191,28 @@ def test_sqlite_when_the_file_is_none_then_that_is_said(tmp_path: Path) -> None:
 
 def test_lock_when_its_number_is_read_then_postgresql_can_take_it() -> None:
     assert 0 < migrations._LOCK < 2**63
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
+def test_file_when_root_makes_it_beside_a_service_then_it_is_the_services(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    store = open_store("", state_dir=tmp_path)
+    try:
+        with store.write() as connection:
+            connection.execute(text("INSERT INTO throttles (user_arn, failures, retry_at_ms) VALUES ('a', 1, 0)"))
+        for path in sorted(tmp_path.iterdir()):
+            found = path.stat()
+            assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 12346, 0o600), path
+        assert len(list(tmp_path.iterdir())) == 3
+    finally:
+        store.close()
+
+
+def test_statement_when_it_fails_then_its_parameters_are_not_shown(store: Store) -> None:
+    statement = text("INSERT INTO recovery_sets (user_arn, salt, created_at_ms) VALUES ('a', :salt, 0)")
+    for salt in (b"first secret", b"second secret"):
+        with contextlib.suppress(IntegrityError), store.write() as connection:
+            connection.execute(statement, {"salt": salt})
+    with pytest.raises(IntegrityError) as caught, store.write() as connection:
+        connection.execute(statement, {"salt": b"third secret"})
+    assert "secret" not in str(caught.value)

@@ -2,8 +2,9 @@
 """One failure counter a user, over every factor and call, on both databases."""
 
 import pytest
+from sqlalchemy import text
 
-from sidecar.model.errors import MfaError, SidecarError, ThrottledError
+from sidecar.model.errors import MfaError, SidecarError, SourceUnavailableError, ThrottledError
 from sidecar.services.challenges import RecoveryAnswer, TotpAnswer
 from sidecar.services.mfa_journal import Change, Factor
 from sidecar.services.store.throttles import LOCKED_AT, WAITS
@@ -145,3 +146,19 @@ def test_failure_when_the_work_breaks_half_way_then_it_counts(kit: Kit) -> None:
 def break_down(kit: Kit) -> None:
     with kit.services.throttles.attempt(SESSION, ADA, Factor.TOTP, "test"):
         raise ZeroDivisionError
+
+
+def test_failures_when_a_device_cannot_be_used_then_they_count_and_the_lock_is_told(kit: Kit) -> None:
+    phone = kit.enrol_phone()
+    with kit.store.write() as connection:
+        connection.execute(text("UPDATE totp_secrets SET key_id = 'gone'"))
+
+    for _ in range(LOCKED_AT):
+        opened = kit.services.challenges.begin(SESSION, ADA, SESSION.session)
+        answer = TotpAnswer(wrong(kit, phone))
+        with pytest.raises(SourceUnavailableError):
+            kit.services.challenges.answer(SESSION, opened.challenge.challenge_id, answer)
+        kit.clock.advance(WAITS[-1])
+
+    assert kit.metrics.changes.count(Change.USER_LOCKED) == 1
+    assert kit.services.throttles.unlock(ADMINISTRATOR, ADA) == LOCKED_AT

@@ -116,6 +116,7 @@ def test_identity_when_described_then_its_type_is_that_of_cloudtrail(principal: 
 
 def test_record_when_a_token_spoke_for_somebody_then_it_is_not_written_and_they_are() -> None:
     asked = request(principal=None, session_token="sealed-secret")
+    known = request(principal=None, session_token="ASIA2345672345672345")
 
     line = RecordRenderer().render(raw(asked))
     unknown = describe_record(raw(asked, answer(principal_arn="", reason="session_invalid")))
@@ -123,6 +124,12 @@ def test_record_when_a_token_spoke_for_somebody_then_it_is_not_written_and_they_
     assert b"sealed" not in line
     assert json.loads(line)["userIdentity"]["arn"] == ADA
     assert unknown["userIdentity"] == {"type": "Unknown"}
+    assert describe_record(raw(known))["userIdentity"] == {
+        "type": "IAMUser",
+        "arn": ADA,
+        "accountId": "111122223333",
+        "accessKeyId": "ASIA2345672345672345",
+    }
 
 
 def test_record_when_it_came_from_a_batch_or_from_management_then_that_is_said() -> None:
@@ -217,6 +224,7 @@ def test_masks_when_a_field_can_be_masked_then_a_record_may_have_it() -> None:
     described = [
         describe_record(raw(request(resource_account="111122223333"))),
         describe_record(raw(request(principal="backup.amazonaws.com"), answer(principal_arn=""))),
+        describe_record(raw(request(principal=None, session_token="ASIA2345672345672345"))),
     ]
     there = set()
     for record in described:
