@@ -90,8 +90,9 @@ def rotate(
     from sidecar.services.sessions.journal import NullSessionMetrics, SessionEvent, SessionJournal
 
     settings, keys = _opened(where)
-    new, dropped = keys.rotate(_now_ms(), drop_old=drop_old)
+    # What cannot be put on record is not done.
     audit = open_audit(settings, log=configure_logging("warning", "auto"), on_drop=lambda: None)
+    new, dropped = keys.rotate(_now_ms(), drop_old=drop_old)
     journal = SessionJournal(audit=audit, metrics=NullSessionMetrics())
     note = f"key {new.id.hex()}, {len(dropped)} dropped"
     journal.changed(SessionEvent.KEYS_ROTATED, terminal_caller(), note=note)

@@ -52,7 +52,7 @@ STATUS_BY_ERROR: dict[type[SidecarError], grpc.StatusCode] = {
 #: What every caller is told of a proof that did not hold: which check failed is for the audit trail alone.
 PROOF_REFUSED = "the proof was not accepted"
 
-#: Domain and reason of the detail that says that a second factor would do.
+#: Domain of details for programs, and the reason of the one that says that a second factor would do.
 ERROR_DOMAIN = "iam-sidecar"
 MFA_REQUIRED = "MFA_REQUIRED"
 
@@ -84,9 +84,10 @@ def status_of(error: SidecarError) -> status_pb2.Status:
     if isinstance(error, MfaError):
         message = PROOF_REFUSED
     status = status_pb2.Status(code=code, message=_shorten(message, _MAX_MESSAGE))
-    if isinstance(error, StepUpRequiredError):
+    info = _info(error)
+    if info is not None:
         packed = any_pb2.Any()
-        packed.Pack(_step_up(error))
+        packed.Pack(info)
         status.details.append(packed)
         return status
     violations = _violations(error)
@@ -109,8 +110,12 @@ def status_of(error: SidecarError) -> status_pb2.Status:
     return status
 
 
-def _step_up(error: StepUpRequiredError) -> error_details_pb2.ErrorInfo:
-    """Return what a client needs to open a challenge, and to know when to ask again."""
+def _info(error: SidecarError) -> error_details_pb2.ErrorInfo | None:
+    """Return what a client needs to go on by itself: to sign in again, or to open a challenge and ask again."""
+    if isinstance(error, AuthenticationError) and error.reason != AuthenticationError.reason:
+        return error_details_pb2.ErrorInfo(reason=error.reason.upper(), domain=ERROR_DOMAIN)
+    if not isinstance(error, StepUpRequiredError):
+        return None
     requirement = error.requirement
     metadata = {
         "methods": ",".join(method.word for method in requirement.methods),
