@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import NamedTuple
 
 from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import MfaError, NotFoundError, PermissionDeniedError, RequestError, ThrottledError
@@ -19,20 +20,46 @@ from sidecar.transports.prompt.replies import Reply, go
 from sidecar.transports.prompt.services import PromptServices
 from sidecar.transports.prompt.visits import Visit
 
-#: Ways to prove: the field of its form, what that holds, and what is said where it proves nothing.
-WAYS: dict[str, tuple[str, Callable[[str], Answer], str]] = {
-    "key": ("response_json", AssertionAnswer, "The key was not accepted. Is it the one that you have added here?"),
-    "code": (
+
+class Way(NamedTuple):
+    """
+    A way to prove that it is you.
+
+    Attributes:
+        field: Of its form.
+        read: Gives what the field holds.
+        empty: What is said where it holds nothing.
+        refused: What is said where that proves nothing.
+    """
+
+    field: str
+    read: Callable[[str], Answer]
+    empty: str
+    refused: str
+
+
+#: By the last part of the address.
+WAYS = {
+    "key": Way(
+        "response_json",
+        AssertionAnswer,
+        "Your browser sent no answer of a key. It may have JavaScript switched off.",
+        "The key was not accepted. Is it the one that you have added here?",
+    ),
+    "code": Way(
         "code",
         lambda text: TotpAnswer(text.replace(" ", "")),
+        "Type the six digits that your authenticator app shows.",
         "That code was not accepted. Wait for the next one, and type that.",
     ),
-    "recovery": (
+    "recovery": Way(
         "recovery_code",
         lambda text: RecoveryAnswer(text.strip()),
+        "Type one of your recovery codes.",
         "That recovery code was not accepted. Each works once.",
     ),
 }
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 class ChallengePages:
@@ -77,14 +104,12 @@ class ChallengePages:
             return failures.not_yours()
         if asked.state is not ChallengeState.OPEN:
             return self._show(visit, services, asked, where)
-        field, read, refusal = WAYS[way]
-        typed = visit.form.get(field, "")
+        typed = visit.form.get(WAYS[way].field, "")
         if not typed.strip():
-            return self._show(
-                visit, services, asked, where, problem=_EMPTY[way], way=way, status=HTTPStatus.BAD_REQUEST
-            )
+            problem = WAYS[way].empty
+            return self._show(visit, services, asked, where, problem=problem, way=way, status=HTTPStatus.BAD_REQUEST)
         try:
-            issued = services.step_up.answer(visit.signed_in, asked.challenge_id, read(typed))
+            issued = services.step_up.answer(visit.signed_in, asked.challenge_id, WAYS[way].read(typed))
         except ThrottledError as error:
             problem = failures.sentences(error)
             return self._show(
@@ -95,7 +120,8 @@ class ChallengePages:
             now = _find(visit, services)
             if now is None:
                 return failures.not_yours()
-            return self._show(visit, services, now, where, problem=refusal, way=way, status=HTTPStatus.FORBIDDEN)
+            problem = WAYS[way].refused
+            return self._show(visit, services, now, where, problem=problem, way=way, status=HTTPStatus.FORBIDDEN)
         return self._done(asked, where, token=issued.session_token if issued is not None else None)
 
     def refuse(self, visit: Visit, services: PromptServices) -> Reply:
@@ -160,14 +186,6 @@ class ChallengePages:
             "way": way,
         }
         return Reply(template="challenge.html", status=status, values=values)
-
-
-_LOOPBACK = ("127.0.0.1", "::1")
-_EMPTY = {
-    "key": "Your browser sent no answer of a key. It may have JavaScript switched off.",
-    "code": "Type the six digits that your authenticator app shows.",
-    "recovery": "Type one of your recovery codes.",
-}
 
 
 def _page_of(asked: AskedChallenge, where: str) -> str:
