@@ -199,7 +199,7 @@ class ChallengeService:
                     )
                 is_open = rows.open_challenge(connection, challenge, now_ms)
                 keys = device_rows.list_keys(connection, user_arn)
-        self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn)
+        self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn, note=_purpose(challenge))
         return OpenedChallenge(challenge, self._options_json(challenge, keys))
 
     def options_json(self, challenge: Challenge) -> str:
@@ -229,7 +229,7 @@ class ChallengeService:
             is_closed = challenge is not None and rows.close_refused(connection, challenge_id, self._now_ms())
         if challenge is None or not is_closed:
             raise self.closed(caller, challenge)
-        self._journal.changed(caller, Change.CHALLENGE_REFUSED, user_arn=challenge.user_arn)
+        self._journal.changed(caller, Change.CHALLENGE_REFUSED, user_arn=challenge.user_arn, note=_purpose(challenge))
 
     def answer(self, caller: Caller, challenge_id: str, answer: Answer) -> Proof:
         """
@@ -273,6 +273,7 @@ class ChallengeService:
             Change.PROOF_COLLECTED,
             user_arn=challenge.user_arn,
             serial_number=challenge.serial_number or "",
+            note=_purpose(challenge),
         )
         return _proof_of(challenge)
 
@@ -431,6 +432,11 @@ def _proof(challenge: Challenge, method: str, serial_number: str, *, user_verifi
         action=challenge.action,
         resource=challenge.resource,
     )
+
+
+def _purpose(challenge: Challenge) -> str:
+    """Return what a challenge is for, as the audit trail has it; empty for every call."""
+    return f"{challenge.action} on {challenge.resource}" if challenge.action else ""
 
 
 def _proof_of(challenge: Challenge) -> Proof:

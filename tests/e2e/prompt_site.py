@@ -9,8 +9,6 @@ import contextlib
 import json
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +22,11 @@ from sidecar.wire.sidecar.v1 import authorization_pb2_grpc as authorization_grpc
 from sidecar.wire.sidecar.v1 import mfa_pb2 as pb
 from sidecar.wire.sidecar.v1 import mfa_pb2_grpc as mfa_grpc
 from sidecar.wire.sidecar.v1 import session_pb2, session_pb2_grpc
-from tests.e2e.sidecar_process import PATIENCE, Sidecar, clean_environment, serving
+from tests.e2e.people import PASSWORD, set_password
+from tests.e2e.sidecar_process import PATIENCE, Sidecar, serving
 
 ACCOUNT = "111122223333"
 ORDER = f"arn:aws:payments:eu-west-1:{ACCOUNT}:order/4711"
-PASSWORD = "Correct-horse-battery-1"
 _OWN_DEVICES = [
     "iam:CreateVirtualMFADevice",
     "iam:EnableMFADevice",
@@ -213,21 +211,6 @@ class Others:
         self._server.server_close()
 
 
-def set_password(source: Path, state: Path, user: str) -> None:
-    """Give somebody a password, as the administrator does."""
-    command = [sys.executable, "-m", "sidecar", "user", "set-password", "--stdin", "--user", arn_of(user)]
-    command += ["--snapshot", str(source), "--state-dir", str(state)]
-    subprocess.run(
-        command,
-        input=f"{PASSWORD}\n",
-        text=True,
-        check=True,
-        capture_output=True,
-        timeout=PATIENCE,
-        env=clean_environment(),
-    )
-
-
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as probe:
@@ -240,15 +223,14 @@ def free_port() -> int:
 def prompt_site(folder: Path, *users: str) -> Iterator[Site]:
     """Run a sidecar with a prompt, at which *users* can sign in."""
     source, state = write_people(folder / "source", *users), folder / "state"
-    state.mkdir(mode=0o700)
-    for user in users:
-        set_password(source, state, user)
     port = free_port()
     app, evil = Others(), Others()
     origin, app_origin = f"http://localhost:{port}", f"http://127.0.0.1:{app.port}"
     arguments = ["--prompt", f"127.0.0.1:{port}", "--allowed-return-url", app_origin]
     try:
         with serving(source, state, *arguments) as sidecar, sidecar.channel() as channel:
+            for user in users:
+                set_password(sidecar, source, arn_of(user))
             yield Site(sidecar, channel, origin, app_origin, evil)
     finally:
         app.close()

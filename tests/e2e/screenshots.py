@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from tests.e2e.chromium import Chromium, Page, find_chromium
-from tests.e2e.prompt_site import PASSWORD, Site, prompt_site
+from tests.e2e.people import PASSWORD
+from tests.e2e.prompt_site import Site, prompt_site
 from tests.unit.services.mfa_kit import Phone
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``iam-sidecar login`` and ``logout`` against a real sidecar: passwords, keys, codes, roles, and what is kept."""
 
+import base64
 import contextlib
 import json
 import os
@@ -32,6 +33,7 @@ from sidecar.model.errors import (
     SourceUnavailableError,
 )
 from tests.authenticators import Ctap2Key, Finger, U2fKey, plug
+from tests.authenticators.u2f import app_id_hash
 from tests.e2e.people import (
     ACCOUNT,
     ADA,
@@ -233,6 +235,32 @@ def test_mfa_when_the_key_is_a_strange_one_then_it_says_so(shell: Shell, monkeyp
 
     assert isinstance(error, PreconditionError)
     assert error.message == "this key is not enrolled for the user"
+
+
+def test_mfa_when_the_key_was_imported_under_its_app_id_then_it_is_touched_as_well(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key, app_id = U2fKey(finger=Finger(after=3)), "https://localhost"
+    registration = key.register(app_id_hash(app_id), bytes(32))
+    item = {
+        "user_arn": ADA,
+        "kind": "u2f",
+        "app_id": app_id,
+        "key_handle": base64.urlsafe_b64encode(registration[67 : 67 + registration[66]]).decode().rstrip("="),
+        "public_key": base64.b64encode(registration[1:66]).decode(),
+    }
+    path = tmp_path / "devices.json"
+    path.write_text(json.dumps({"devices": [item]}))
+    command = [sys.executable, "-m", "sidecar", "mfa", "import", str(path)]
+    subprocess.run([*command, "--state-dir", str(shell.sidecar.state_dir)], check=True, capture_output=True)
+    shell.sign_in()
+    plugged(monkeypatch, key)
+
+    result = shell.run("login", "--mfa", "--format", "json")
+
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.stderr.count("touch your security key") == 1
+    assert shell.is_allowed(json.loads(result.stdout)["session_token"], "payments:CloseOrder")
 
 
 def test_mfa_when_a_code_is_stated_or_typed_then_that_proves_it(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

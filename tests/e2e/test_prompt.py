@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.chromium import Authenticator, Chromium, Context, Page, find_chromium
-from tests.e2e.prompt_site import PASSWORD, Site, prompt_site
+from tests.e2e.people import PASSWORD
+from tests.e2e.prompt_site import Site, prompt_site
 from tests.unit.services.mfa_kit import Phone
 
 pytestmark = [

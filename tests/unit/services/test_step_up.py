@@ -231,12 +231,13 @@ def test_challenge_when_the_person_is_asked_too_often_then_that_ends(steps: Step
 
 
 def test_challenge_when_the_person_says_no_then_nobody_gets_anything_and_the_trail_says_so(steps: Steps) -> None:
-    asked = steps.begin()
+    asked = steps.begin(action="payments:Refund", resource=ORDER)
 
     steps.service.refuse(steps.browser, asked.challenge_id)
 
     assert steps.kit.audit.last["event"] == f"mfa.{Change.CHALLENGE_REFUSED.value}"
     assert (steps.kit.audit.last["caller"], steps.kit.audit.last["user_arn"]) == (ADA, ADA)
+    assert steps.kit.audit.last["note"] == f"payments:refund on {ORDER}"
     assert steps.kit.metrics.changes[-1] is Change.CHALLENGE_REFUSED
     assert steps.service.describe(steps.terminal, asked.challenge_id).state is ChallengeState.REFUSED
     with pytest.raises(MfaError):
