@@ -38,16 +38,32 @@ function writeAnswer(credential) {
   });
 }
 
+const CANNOT = "This key or browser cannot do what is asked for, such as asking for a PIN. Use another one.";
 // What the browser's errors mean for a person. It does not tell apart who said no, on purpose.
+const MEANINGS = {
+  get: {
+    AbortError: "You have stopped waiting. Nothing was approved.",
+    ConstraintError: CANNOT,
+    NotAllowedError:
+      "No key has answered: it was cancelled, or the key that was touched is not one of your devices." +
+      " You can try again.",
+    NotSupportedError: CANNOT,
+    SecurityError: "This address is not the one that keys are set up for. Tell your administrator.",
+  },
+};
+MEANINGS.create = {
+  ...MEANINGS.get,
+  AbortError: "You have stopped waiting. Nothing was added.",
+  InvalidStateError: "This key is one of your devices already. Use another one.",
+  NotAllowedError: "No key has answered: it was cancelled, or took too long. You can try again.",
+};
+
 function explain(error, ceremony, waitedMs, timeoutMs) {
-  if (error.name === "AbortError") return "You have stopped waiting. Nothing was approved.";
-  if (error.name === "InvalidStateError" && ceremony === "create") return "This key is one of your devices already. Use another one.";
-  if (error.name === "SecurityError") return "This address is not the one that keys are set up for. Tell your administrator.";
-  if (error.name === "NotSupportedError" || error.name === "ConstraintError") return "This key or browser cannot do what is asked for, such as asking for a PIN. Use another one.";
-  if (error.name === "NotAllowedError" && timeoutMs && waitedMs >= timeoutMs - 500) return "No key was touched in time. You can try again.";
-  if (error.name === "NotAllowedError" && ceremony === "get") return "No key has answered: it was cancelled, or the key that was touched is not one of your devices. You can try again.";
-  if (error.name === "NotAllowedError") return "No key has answered: it was cancelled, or took too long. You can try again.";
-  return `Your browser could not ask the key (${error.name}). You can try again.`;
+  // A browser that has waited for long enough says the same as one whose person said no.
+  if (error.name === "NotAllowedError" && timeoutMs && waitedMs >= timeoutMs - 500) {
+    return "No key was touched in time. You can try again.";
+  }
+  return MEANINGS[ceremony][error.name] || `Your browser could not ask the key (${error.name}). You can try again.`;
 }
 
 function prepareCeremony(section) {
