@@ -61,6 +61,7 @@ from sidecar.transports.grpc_services import management_methods
 from sidecar.transports.http_server import HttpListener, build_application
 from sidecar.transports.mfa_service import MFA_SERVICE, mfa_methods
 from sidecar.transports.permissions import SESSION_SERVICE, Permissions
+from sidecar.transports.prompt.listener import prompt_listener, prompt_url
 from sidecar.transports.session_service import session_methods
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class Application:
         step_up = StepUpService(
             open_challenges=lambda: self._mfa.open().challenges,
             sessions=self._sessions,
-            prompt_url=lambda _challenge_id: "",
+            prompt_url=functools.partial(prompt_url, settings.prompt),
         )
         self._management = GrpcListener(
             addresses=settings.management,
@@ -251,6 +252,17 @@ class Application:
         if settings.http is not None:
             web = build_application(registry=metrics.registry, not_ready_because=self._not_ready_because)
             self._http = HttpListener(address=settings.http, application=web)
+        self._prompt: HttpListener | None = None
+        if settings.prompt is not None:
+            self._prompt = prompt_listener(
+                settings.prompt,
+                site=settings.rp_id,
+                sessions=self._sessions,
+                step_up=step_up,
+                permissions=permissions,
+                open_mfa=self._mfa.open,
+                log=log,
+            )
 
     def run(self) -> None:
         """
@@ -282,6 +294,8 @@ class Application:
         addresses += [f"management {address}" for address in self._management.start()]
         if self._http is not None:
             addresses.append(f"http {self._http.start()}")
+        if self._prompt is not None:
+            addresses.append(f"prompt {self._prompt.start()}")
         threading.Thread(target=self._load_first, name="first-load", daemon=True).start()
         while True:
             for number in self._inbox.recv(64):
@@ -346,6 +360,8 @@ class Application:
         if self._decision_log is not None:
             # Nobody decides any more.
             self._decision_log.stop(max(self._settings.drain_timeout, _LEAST_LOG_SECONDS))
+        if self._prompt is not None:
+            self._prompt.stop()
         if self._http is not None:
             self._http.stop()
         self._watch.stop()

@@ -20,7 +20,8 @@ The error tree, and the problems that a source of policies can have.
     |- AuthenticationError        who calls could not be established
     |  `- SessionInvalidError, SessionExpiredError, SessionRevokedError, SessionUnverifiableError
     |- PermissionDeniedError      who calls is known and may not
-    |  `- StepUpRequiredError     and may once a second factor is proved
+    |  |- StepUpRequiredError     and may once a second factor is proved
+    |  `- FreshProofRequiredError and may once a device has just been proved in this session
     |- NotFoundError              what is named is not there
     |- AlreadyExistsError         what would be made is there already
     |- PreconditionError          it cannot be done as things stand
@@ -542,6 +543,12 @@ class PermissionDeniedError(SidecarError):
     """The caller is known and is not allowed to make this call."""
 
     reason = "permission_denied"
+
+
+class FreshProofRequiredError(PermissionDeniedError):
+    """The caller may, once one of their devices has just been proved in this session."""
+
+    reason = "fresh_proof_required"
 
 
 class StepUpRequiredError(PermissionDeniedError):

@@ -40,6 +40,7 @@ class MfaServices:
     journal: MfaJournal
     throttles: Throttles
     codes: TotpCodes
+    fresh_proof: FreshProof
     devices: DeviceService
     ceremonies: CeremonyService
     challenges: ChallengeService
@@ -77,6 +78,7 @@ def build_mfa(
         relying_party=relying_party,
         journal=journal,
         throttles=throttles,
+        fresh_proof=fresh_proof,
         devices=DeviceService(
             store=store,
             sealer=sealer,

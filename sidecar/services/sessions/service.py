@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 from sidecar.compile.session_claims import ACCESS_KEY_ID_BYTES, KEY_ID_BYTES, decode_claims
 from sidecar.core import Image, SessionState
 from sidecar.model.decision import MfaMethod
-from sidecar.model.errors import SessionInvalidError, SourceUnavailableError
+from sidecar.model.errors import (
+    PermissionDeniedError,
+    PreconditionError,
+    SessionInvalidError,
+    SourceUnavailableError,
+    StepUpRequiredError,
+)
 from sidecar.model.session import BoundProof, MfaProof, SessionClaims, SessionKind
 from sidecar.services.authorizer import ImageSource
 from sidecar.services.callers import Caller, session_of
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     # A sidecar without people needs neither a database nor cryptography in its memory.
     from sidecar.services.challenges import Proof
     from sidecar.services.sessions.issuing import IssuedSession
+    from sidecar.services.sessions.own_password import OwnPassword
     from sidecar.services.sessions.parts import SessionParts
 
 _NANOS = 1_000_000_000
@@ -205,6 +212,35 @@ class SessionService:
             require_allowed(self._engine.decide_for(caller, _REVOKE, resource), caller, _REVOKE, resource)
         self._parts.open().revoker.revoke(caller, claims)
         self._watch.refresh()
+
+    def may_change_password(self, caller: Caller) -> bool:
+        """Say whether *caller* may change their own password, once a second factor is proved if need be."""
+        try:
+            self._own_password().require_change(caller)
+        except StepUpRequiredError:
+            return True
+        except (PermissionDeniedError, PreconditionError):
+            return False
+        return True
+
+    def change_password(self, caller: Caller, *, old_password: str, new_password: str) -> None:
+        """
+        Replace the caller's own password, which ends every session of theirs, this one among them.
+
+        Raises:
+            PreconditionError: The caller has not signed in with one, or the old one has expired.
+            PermissionDeniedError: The caller may not.
+            AuthenticationError: The old password is another, or the caller has to wait.
+            RequestError: The new one is not what the account asks for; everything that is wrong with it is told.
+            LimitExceededError: Too many sign in at the same time.
+        """
+        self._own_password().change(caller, old_password=old_password, new_password=new_password)
+        self._watch.refresh()
+
+    def _own_password(self) -> OwnPassword:
+        from sidecar.services.sessions.own_password import OwnPassword
+
+        return OwnPassword(parts=self._parts.open(), engine=self._engine, image=self._image())
 
     def authenticate(self, token: str, peer: str) -> Caller:
         """
