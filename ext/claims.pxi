@@ -226,6 +226,7 @@ cdef bint claims_texts(ClaimsReader *reader, Session *session) noexcept nogil:
         0 < session.arn.len <= MAX_PRINCIPAL - 65
         and 0 < session.principal_id.len <= CLAIMS_ID_MOST
         and (session.person.len == 0) == (session.person_id.len == 0)
+        and (session.person.len == 0) == (session.person_account.len == 0)
         and (session_name_valid(session.name) if session.kind == SESSION_ROLE else session.name.len == 0)
     )
 

@@ -12,7 +12,6 @@ cdef enum:
 
 # One token and what it says. What a short one needs stands together, so that it touches little memory.
 cdef struct TokenSlot:
-    uint32_t token_len        # 0: nothing stands here
     Session session
     uint8_t text[TOKEN_TEXT]  # the token, its claims, what stands behind them
     SessionRoom room
@@ -24,7 +23,8 @@ cdef struct Opener:
     const SessionKeys *keys   # of the call under way; NULL: none is ours
     uint64_t number           # of the keys and revocations that the slots were filled by
     TokenSlot *slots          # owned; TOKEN_SLOTS and one more
-    uint16_t places[TOKEN_SLOTS]  # which slot stands for each half of each pair
+    uint32_t lengths[TOKEN_SLOTS]  # of the token in each half of each pair; 0: there is none
+    uint16_t places[TOKEN_SLOTS]  # which slot it stands in
     uint16_t spare            # the slot that stands for none
     uint8_t newer[TOKEN_PAIRS]    # the half that was used last
     uint64_t opened           # tokens, for tests and measurements
@@ -32,10 +32,11 @@ cdef struct Opener:
 
 
 cdef void opener_forget(Opener *opener) noexcept nogil:
+    # Without a look at the slots, most of which were never touched.
     cdef uint32_t i
     for i in range(TOKEN_SLOTS):
         opener.places[i] = <uint16_t>i
-        opener.slots[i].token_len = 0
+        opener.lengths[i] = 0
     opener.spare = TOKEN_SLOTS
     memset(opener.newer, 0, sizeof(opener.newer))
 
@@ -77,7 +78,6 @@ cdef bint slot_fill(Opener *opener, TokenSlot *slot, Slice token) noexcept nogil
     cdef uint8_t *raw = slot.text + token.len
     cdef uint8_t *claims = raw + TOKEN_HEADER_BYTES + TOKEN_NONCE_BYTES
     cdef uint32_t length = base64url_read(token, raw)
-    slot.token_len = 0
     opener.opened += 1
     length = seal_open(&opener.crypto, opener.keys, raw, length)
     if length == 0 or not claims_read(claims, length, &slot.session, &slot.room):
@@ -87,7 +87,6 @@ cdef bint slot_fill(Opener *opener, TokenSlot *slot, Slice token) noexcept nogil
         return False
     session_revoke(opener, &slot.session)
     memcpy(slot.text, token.data, token.len)
-    slot.token_len = token.len
     return True
 
 
@@ -95,7 +94,8 @@ cdef const Session *token_find(Opener *opener, Slice token) noexcept nogil:
     # What a token says, opened now or before; NULL: it is none of ours. Stands until the next token is looked for.
     cdef uint32_t pair
     cdef uint32_t half
-    cdef uint16_t place
+    cdef uint32_t place
+    cdef uint16_t given_up
     cdef TokenSlot *slot
     if opener == NULL or opener.keys == NULL or token.len < TOKEN_TAIL or token.len > MAX_SESSION_TOKEN:
         return NULL
@@ -104,9 +104,10 @@ cdef const Session *token_find(Opener *opener, Slice token) noexcept nogil:
         opener.number = opener.keys.number
     pair = hash_text(token.data + token.len - TOKEN_TAIL, TOKEN_TAIL) & (TOKEN_PAIRS - 1)
     for half in range(2):
-        slot = &opener.slots[opener.places[2 * pair + half]]
+        place = 2 * pair + half
+        slot = &opener.slots[opener.places[place]]
         # INVARIANT: all of it is compared, so that nobody is let in by a part of a token.
-        if slot.token_len == token.len and memcmp(slot.text, token.data, token.len) == 0:
+        if opener.lengths[place] == token.len and memcmp(slot.text, token.data, token.len) == 0:
             opener.newer[pair] = <uint8_t>half
             opener.known_again += 1
             return &slot.session
@@ -115,10 +116,11 @@ cdef const Session *token_find(Opener *opener, Slice token) noexcept nogil:
     if not slot_fill(opener, slot, token):
         return NULL
     half = 1 - opener.newer[pair]
-    place = opener.places[2 * pair + half]
-    opener.places[2 * pair + half] = opener.spare
-    opener.slots[place].token_len = 0
-    opener.spare = place
+    place = 2 * pair + half
+    given_up = opener.places[place]
+    opener.places[place] = opener.spare
+    opener.lengths[place] = token.len
+    opener.spare = given_up
     opener.newer[pair] = <uint8_t>half
     return &slot.session
 

@@ -278,6 +278,8 @@ def test_claims_when_cut_anywhere_then_the_token_is_refused() -> None:
         {"person": ""},
         {"person_id": ""},
         {"person": "a\0b"},
+        {"person": "alice"},
+        {"person": "arn:aws:iam:::user/alice"},
         {"tags": (SessionTag("a\0", ""),)},
         {"tags": (SessionTag("a", "\0"),)},
         {"mfa": MfaProof(MfaMethod.TOTP, -1, "", False)},
