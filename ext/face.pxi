@@ -76,7 +76,7 @@ cdef class Recorder:
 
     def telemetry(self):
         """Return what was counted so far."""
-        return telemetry_dict(&self.desk.telemetry, &self.desk.ring)
+        return telemetry_dict(&self.desk.telemetry, &self.desk.ring, &self.desk.tokens.opener)
 
     def read_records(self, uint64_t most=1 << 20):
         """Return records that have not been read yet, one behind the other, at most *most* bytes of them."""
@@ -115,7 +115,7 @@ cdef object histogram_dict(const Histogram *histogram):
     }
 
 
-cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring):
+cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring, const Opener *opener):
     cdef uint32_t i, j, k
     # Before the head, which is never behind it.
     cdef uint64_t tail = atomic_get(&ring.tail)
@@ -139,6 +139,8 @@ cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring):
         "connections": atomic_peek(&telemetry.connections),
         "streams": atomic_peek(&telemetry.streams),
         "parked": atomic_peek(&telemetry.parked),
+        "tokens_opened": atomic_peek(&opener.opened),
+        "tokens_known": atomic_peek(&opener.known_again),
         "offered": atomic_peek(&ring.offered),
         "sampled_out": atomic_peek(&ring.sampled_out),
         "dropped": atomic_peek(&ring.dropped),
@@ -170,6 +172,10 @@ def histogram_edges():
     return [i if i < STEPS else (STEPS + i % STEPS) << (i // STEPS - 1) for i in range(SLOTS)]
 
 
+# Of those who do not ask what was counted.
+cdef Recorder nobodys_recorder = Recorder()
+
+
 cdef object ask(
     Image image, bytes request, int64_t seconds, uint32_t nanos, Recorder recorder, SessionState sessions, bint batch
 ):
@@ -185,7 +191,7 @@ cdef object ask(
     now.seconds = seconds
     now.nanos = nanos
     if recorder is None:
-        recorder = Recorder()
+        recorder = nobodys_recorder
     if sessions is not None:
         keys = &sessions.keys
     with nogil:

@@ -153,7 +153,8 @@ cdef class ConnectionProbe:
 
     def telemetry(self):
         """Return what was counted so far."""
-        return telemetry_dict(&self.probe.worker.desk.telemetry, &self.probe.worker.desk.ring)
+        cdef Desk *desk = self.probe.worker.desk
+        return telemetry_dict(&desk.telemetry, &desk.ring, &desk.tokens.opener)
 
     def read_records(self, uint64_t most=1 << 20):
         """Return records that have not been read yet, one behind the other, at most *most* bytes of them."""

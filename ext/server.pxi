@@ -232,12 +232,16 @@ cdef class DataServer:
     def telemetry(self):
         """Return what was counted so far: of the thread that accepts first, then of each worker."""
         cdef Ring none
+        cdef Opener nothing
+        cdef Desk *desk
         cdef uint32_t i
         memset(&none, 0, sizeof(Ring))
-        return [telemetry_dict(&self.server.telemetry, &none)] + [
-            telemetry_dict(&self.server.workers[i].desk.telemetry, &self.server.workers[i].desk.ring)
-            for i in range(self.server.worker_count)
-        ]
+        memset(&nothing, 0, sizeof(Opener))
+        told = [telemetry_dict(&self.server.telemetry, &none, &nothing)]
+        for i in range(self.server.worker_count):
+            desk = self.server.workers[i].desk
+            told.append(telemetry_dict(&desk.telemetry, &desk.ring, &desk.tokens.opener))
+        return told
 
     def worker_cpu_seconds(self):
         """Return the processor time that each worker has used; none once they have ended."""

@@ -27,8 +27,8 @@ cdef struct Opener:
     uint16_t places[TOKEN_SLOTS]  # which slot it stands in
     uint16_t spare            # the slot that stands for none
     uint8_t newer[TOKEN_PAIRS]    # the half that was used last
-    uint64_t opened           # tokens, for tests and measurements
-    uint64_t known_again
+    uint64_t opened           # tokens, those included that were none of ours; others may read it
+    uint64_t known_again      # likewise
 
 
 cdef void opener_forget(Opener *opener) noexcept nogil:
@@ -78,7 +78,7 @@ cdef bint slot_fill(Opener *opener, TokenSlot *slot, Slice token) noexcept nogil
     cdef uint8_t *raw = slot.text + token.len
     cdef uint8_t *claims = raw + TOKEN_HEADER_BYTES + TOKEN_NONCE_BYTES
     cdef uint32_t length = base64url_read(token, raw)
-    opener.opened += 1
+    count_add(&opener.opened, 1)
     length = seal_open(&opener.crypto, opener.keys, raw, length)
     if length == 0 or not claims_read(claims, length, &slot.session, &slot.room):
         return False
@@ -109,7 +109,7 @@ cdef const Session *token_find(Opener *opener, Slice token) noexcept nogil:
         # INVARIANT: all of it is compared, so that nobody is let in by a part of a token.
         if opener.lengths[place] == token.len and memcmp(slot.text, token.data, token.len) == 0:
             opener.newer[pair] = <uint8_t>half
-            opener.known_again += 1
+            count_add(&opener.known_again, 1)
             return &slot.session
     # What turns out to be none of ours drives nobody out.
     slot = &opener.slots[opener.spare]

@@ -44,6 +44,8 @@ class Telemetry(TypedDict):
     connections: int
     streams: int
     parked: int
+    tokens_opened: int
+    tokens_known: int
     offered: int
     sampled_out: int
     dropped: int

@@ -223,6 +223,13 @@ def _of_data_listener(parts: Sequence[Telemetry]) -> Iterator[Metric]:
         if parts:
             counter.add_metric([], sum(part[key] for part in parts))  # type: ignore[literal-required]
         yield counter
+    tokens = CounterMetricFamily(
+        "sidecar_session_tokens", "Session tokens in requests, by whether they had to be opened.", labels=["result"]
+    )
+    if parts:
+        tokens.add_metric(["opened"], sum(part["tokens_opened"] for part in parts))
+        tokens.add_metric(["known"], sum(part["tokens_known"] for part in parts))
+    yield tokens
     limits = CounterMetricFamily("sidecar_data_limit_hits", "Limits that peers ran into.", labels=["limit"])
     closed = CounterMetricFamily(
         "sidecar_data_connections_closed", "Connections of the data listener that ended, by cause.", labels=["reason"]

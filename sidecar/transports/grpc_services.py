@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from sidecar.model.decision import Reason
+from sidecar.model.decision import Answer, Decision, PolicyLayer, Reason
 from sidecar.model.errors import RequestError
 from sidecar.model.request import AuthorizationRequest
 from sidecar.services.authorizer import Explanation
@@ -84,6 +84,12 @@ def management_methods(
 
     def explain(request: bytes) -> bytes:
         message = _parse(pb.ExplainRequest, request)
+        if message.request.WhichOneof("caller") == "session_token" and not message.request.session_token:
+            # As in Authorize: who says that there is a session, and shows none, is not somebody without one.
+            answer = Answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.SESSION_INVALID)
+            loaded = snapshots.loaded
+            revision = "" if loaded is None else loaded.image.revision
+            return explanation_to_wire(Explanation(answer, revision)).SerializeToString()
         try:
             explanation = authorizer.explain(explain_request_from_wire(message))
         except RequestError as error:

@@ -86,6 +86,9 @@ def test_token_when_a_state_is_published_then_every_worker_opens_it(listener: Li
                 (answer.reason, answer.principal_arn)
                 for answer in pb.BatchAuthorizeResponse.FromString(answers.message).responses
             ] == [("identity_allow", USER_ARN), ("session_invalid", ""), ("identity_allow", USER_ARN)]
+        counted = listener.server.telemetry()[1:]
+        # What is too short to be one is not opened.
+        assert [(one["tokens_opened"], one["tokens_known"]) for one in counted] == [(3, 4), (3, 4)]
 
 
 def test_state_when_replaced_then_the_next_call_goes_by_the_new_one(listener: Listener) -> None:
