@@ -343,7 +343,7 @@ def serving(
         ExampleError: It ended before it was up.
     """
     command = [sys.executable, "-m", "sidecar", "serve", "--snapshot", str(source), "--state-dir", str(state)]
-    command += ["--data", data, "--management", management, "--http", http]
+    command += ["--data", data, "--management", management, "--http", http, "--prompt", "off"]
     command += ["--log-level", log_level]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from sidecar import __version__
-from sidecar.core import Recorder
+from sidecar.core import Recorder, SessionState
 from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
 from sidecar.services.audit import AuditFile, AuditTrail, RecordedAudit
@@ -39,12 +39,20 @@ from sidecar.services.mfa_opener import MfaOpener
 from sidecar.services.raw_records import RecordSource
 from sidecar.services.record_masks import Masker, load_mask_key
 from sidecar.services.record_sink import FileSink, OutputSink, RecordSink
+from sidecar.services.sessions.journal import NullSessionMetrics, PrometheusSessionMetrics, SessionJournal
+from sidecar.services.sessions.keys import SESSION_KEY_FILE, SessionKeyFile
+from sidecar.services.sessions.opener import RevocationOpener, SessionOpener
+from sidecar.services.sessions.service import SessionService
+from sidecar.services.sessions.watching import SessionWatch
 from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
 from sidecar.services.spill import SPILL_FOLDER, Spill
+from sidecar.services.step_up import StepUpService
 from sidecar.services.watching import SourceWatcher
 from sidecar.settings import Settings
+from sidecar.transports.authentication import Authenticator
 from sidecar.transports.certificates import TlsFiles
+from sidecar.transports.challenge_service import challenge_methods, challenge_streams
 from sidecar.transports.data_listener import DataListener, Recording
 from sidecar.transports.decision_records import RecordRenderer
 from sidecar.transports.decision_source import CoreRecords
@@ -52,9 +60,13 @@ from sidecar.transports.grpc_server import GrpcListener
 from sidecar.transports.grpc_services import management_methods
 from sidecar.transports.http_server import HttpListener, build_application
 from sidecar.transports.mfa_service import MFA_SERVICE, mfa_methods
+from sidecar.transports.permissions import SESSION_SERVICE, Permissions
+from sidecar.transports.prompt.listener import prompt_listener, prompt_url
+from sidecar.transports.session_service import session_methods
 
 if TYPE_CHECKING:
     from sidecar.services.mfa import MfaServices
+    from sidecar.services.sessions.passwords import PasswordService
 
 
 def configure_logging(level: str, style: str) -> Log:
@@ -82,10 +94,16 @@ def configure_logging(level: str, style: str) -> Log:
     return log
 
 
+#: Name of the SQLite file inside the state directory, which its module would bring a database for.
+STORE_FILE = "mfa.db"
 #: Seconds that writing the last decision records may take, however short calls are to be waited for.
 _LEAST_LOG_SECONDS = 2.0
 #: What the first load sends to the main thread; no signal has this number.
 _LOADED = 0
+
+
+def _keep(_state: SessionState) -> None:
+    """Do nothing: without a data listener, who opens tokens asks for the state."""
 
 
 def _leave_to_inbox(_number: int, _frame: object) -> None:
@@ -136,7 +154,7 @@ class Application:
         self._is_draining = False
 
         prepare_state_dir(settings.state_dir)
-        token = AdminToken(create_admin_token(settings.state_dir))
+        administrator = AdminToken(create_admin_token(settings.state_dir))
         disable_created_metrics()  # type: ignore[no-untyped-call]
         recorder = Recorder()
         metrics = PrometheusMetrics(recorder)
@@ -170,25 +188,61 @@ class Application:
         self._watcher = SourceWatcher(
             target=self._snapshots, interval=settings.watch_interval, settle=settings.watch_settle, log=log
         )
-        authorizer = Authorizer(snapshots=self._snapshots, now=time.time_ns, recorder=recorder)
         mfa_metrics = PrometheusMfaMetrics(metrics.registry)
         audit = open_audit(settings, log=log, on_drop=mfa_metrics.record_audit_dropped)
         knows_user = KnownUsers(self._snapshots)
         self._mfa = MfaOpener(
             functools.partial(open_mfa, settings, audit=audit, metrics=mfa_metrics, log=log, knows_user=knows_user)
         )
-        if any(_states_mfa(settings)) or (settings.state_dir / "mfa.db").exists():
+        if any(_states_mfa(settings)) or has_store(settings):
             # What keeps devices from being used is to be told now, not to the first person who needs one.
             self._mfa.open()
+        keys = session_key_file(settings)
+        keys.create(time.time_ns() // 1_000_000)
+        session_metrics = PrometheusSessionMetrics(metrics.registry)
+        self._watch = SessionWatch(
+            keys=keys,
+            revocations=RevocationOpener(self._mfa, has_store=functools.partial(has_store, settings), now=time.time_ns),
+            grace=settings.revocation_grace,
+            now=time.time_ns,
+            monotonic=time.monotonic_ns,
+            metrics=session_metrics,
+            log=log,
+            publish=self._data.publish_sessions if self._data is not None else _keep,
+        )
+        authorizer = Authorizer(
+            snapshots=self._snapshots, now=time.time_ns, recorder=recorder, sessions=lambda: self._watch.state
+        )
+        journal = SessionJournal(audit=audit, metrics=session_metrics)
+        self._sessions = SessionService(
+            watch=self._watch,
+            snapshots=self._snapshots,
+            engine=authorizer,
+            journal=journal,
+            parts=SessionOpener(self._mfa, engine=authorizer, journal=journal, now=time.time_ns),
+            has_store=functools.partial(has_store, settings),
+            now=time.time_ns,
+        )
+        permissions = Permissions(authorizer)
+        step_up = StepUpService(
+            open_challenges=lambda: self._mfa.open().challenges,
+            sessions=self._sessions,
+            prompt_url=functools.partial(prompt_url, settings.prompt),
+        )
         self._management = GrpcListener(
             addresses=settings.management,
             methods={
                 **management_methods(
-                    authorizer=authorizer, simulator=Simulator(now=time.time_ns), snapshots=self._snapshots
+                    authorizer=authorizer,
+                    simulator=Simulator(now=time.time_ns),
+                    snapshots=self._snapshots,
+                    permissions=permissions,
                 ),
-                MFA_SERVICE: mfa_methods(self._mfa.open),
+                MFA_SERVICE: {**mfa_methods(self._mfa.open, permissions), **challenge_methods(step_up)},
+                SESSION_SERVICE: session_methods(self._sessions),
             },
-            verify_authorization=token.verify_authorization,
+            streams={MFA_SERVICE: challenge_streams(step_up)},
+            authenticate=Authenticator(administrator=administrator, sessions=self._sessions).authenticate,
             tls=_tls_files(settings),
             with_reflection=True,
             metrics=metrics,
@@ -198,6 +252,17 @@ class Application:
         if settings.http is not None:
             web = build_application(registry=metrics.registry, not_ready_because=self._not_ready_because)
             self._http = HttpListener(address=settings.http, application=web)
+        self._prompt: HttpListener | None = None
+        if settings.prompt is not None:
+            self._prompt = prompt_listener(
+                settings.prompt,
+                site=settings.rp_id,
+                sessions=self._sessions,
+                step_up=step_up,
+                permissions=permissions,
+                open_mfa=self._mfa.open,
+                log=log,
+            )
 
     def run(self) -> None:
         """
@@ -223,11 +288,14 @@ class Application:
     def _run(self) -> None:
         if self._decision_log is not None:
             self._decision_log.start()
+        self._watch.start()
         # Unix sockets come into being under a mask of the whole process, so they come first.
         addresses = [f"data {address}" for address in self._data.start()] if self._data is not None else []
         addresses += [f"management {address}" for address in self._management.start()]
         if self._http is not None:
             addresses.append(f"http {self._http.start()}")
+        if self._prompt is not None:
+            addresses.append(f"prompt {self._prompt.start()}")
         threading.Thread(target=self._load_first, name="first-load", daemon=True).start()
         while True:
             for number in self._inbox.recv(64):
@@ -292,10 +360,44 @@ class Application:
         if self._decision_log is not None:
             # Nobody decides any more.
             self._decision_log.stop(max(self._settings.drain_timeout, _LEAST_LOG_SECONDS))
+        if self._prompt is not None:
+            self._prompt.stop()
         if self._http is not None:
             self._http.stop()
+        self._watch.stop()
         self._mfa.close()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
+
+
+def has_store(settings: Settings) -> bool:
+    """Say whether there can be anybody with a device or a password, or anything that was revoked."""
+    return bool(settings.store_url) or (settings.state_dir / STORE_FILE).exists()
+
+
+def session_key_file(settings: Settings) -> SessionKeyFile:
+    """Return the file with the keys of session tokens."""
+    return SessionKeyFile(settings.session_keys or settings.state_dir / SESSION_KEY_FILE)
+
+
+@contextlib.contextmanager
+def open_passwords(settings: Settings, *, audit: AuditTrail) -> Iterator[PasswordService]:
+    """
+    Return what sets passwords, on the store that the settings name, for the length of the block.
+
+    Raises:
+        SettingsError: The store cannot be used.
+        SourceUnavailableError: The store cannot be reached.
+    """
+    from sidecar.services.sessions.hashing import PasswordHasher
+    from sidecar.services.sessions.passwords import PasswordService
+    from sidecar.services.store.engine import open_store
+
+    store = open_store(settings.store_url, state_dir=settings.state_dir)
+    try:
+        journal = SessionJournal(audit=audit, metrics=NullSessionMetrics())
+        yield PasswordService(store=store, hasher=PasswordHasher(), journal=journal, now=time.time_ns)
+    finally:
+        store.close()
 
 
 def _states_mfa(settings: Settings) -> tuple[object, ...]:

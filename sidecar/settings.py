@@ -16,6 +16,13 @@ from sidecar.model.errors import SettingsError
 from sidecar.services.decision_log_settings import DecisionLogSettings, parse_decision_log_settings
 from sidecar.transports.addresses import Address, TcpAddress, UnixAddress, parse_address
 from sidecar.transports.data_listener import DataLimits
+from sidecar.transports.prompt.settings import (
+    PromptSettings,
+    default_origins,
+    parse_origins,
+    parse_prompt_settings,
+    parse_rp_id,
+)
 
 #: Beginning of the name of each environment variable.
 ENVIRONMENT_PREFIX = "IAM_SIDECAR_"
@@ -26,10 +33,6 @@ YES, NO = "yes", "no"
 _MAX_CONFIG_BYTES = 1024 * 1024
 #: As many sockets as the core listens on.
 _MAX_DATA_ADDRESSES = 16
-_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-#: The last label holds a letter: otherwise it is an address.
-_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}")
-_ORIGIN = re.compile(rf"(?P<scheme>https?)://(?P<host>(?:{_LABEL}\.)*{_LABEL})(?::[1-9][0-9]{{0,4}})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,31 @@ SETTINGS = (
         is_list=True,
     ),
     Setting("http", "ADDRESS", "HTTP listener (/metrics, /livez, /readyz): HOST:PORT, or off.", "127.0.0.1:9193"),
+    Setting(
+        "prompt",
+        "ADDRESS",
+        "Prompt listener (the pages where people sign in and touch their keys; plain http): HOST:PORT, or off.",
+        "127.0.0.1:9194",
+    ),
+    Setting(
+        "public_url",
+        "URL",
+        "Where browsers find the prompt: https://HOST[:PORT], served by a proxy that speaks TLS, or http://localhost."
+        " Default: the first --allowed-origin; else https://RP_ID, or http://localhost and the port of --prompt.",
+    ),
+    Setting(
+        "prompt_proxy",
+        "ADDRESS",
+        "Address of a proxy in front of the prompt, whose X-Forwarded-For is believed; may be given several times.",
+        is_list=True,
+    ),
+    Setting(
+        "allowed_return_url",
+        "ORIGIN",
+        "Origin that the prompt may send people back to, beside those of --allowed-origin: scheme, host and port; may"
+        " be given several times.",
+        is_list=True,
+    ),
     Setting("tls_cert", "FILE", "Certificate (chain) of the management listener, PEM."),
     Setting("tls_key", "FILE", "Its private key, PEM."),
     Setting("tls_client_ca", "FILE", "Let only clients connect that hold a certificate of this authority, PEM."),
@@ -179,7 +207,8 @@ SETTINGS = (
     Setting(
         "store_url",
         "URL",
-        "Where MFA devices are kept: sqlite:///FILE or postgresql://USER@HOST/NAME, which several sidecars may share."
+        "Where MFA devices, passwords and revocations are kept: sqlite:///FILE or postgresql://USER@HOST/NAME, which"
+        " several sidecars may share."
         " Default: mfa.db in the state directory.",
     ),
     Setting(
@@ -189,14 +218,27 @@ SETTINGS = (
     ),
     Setting("mfa_key_command", "COMMAND", "Command that prints those keys, in place of the file."),
     Setting(
+        "session_keys",
+        "FILE",
+        "Keys that session tokens are sealed with; sidecars that share the file know each other's sessions. Default:"
+        " session.keys in the state directory, made at first start.",
+    ),
+    Setting(
+        "revocation_grace",
+        "SECONDS",
+        "Longest time that the store may be out of reach before session tokens are denied, since one that was revoked"
+        " could not be told.",
+        "60",
+    ),
+    Setting(
         "audit_log", "FILE", "Where audit records go, one JSON line each. Default: audit.jsonl in the state directory."
     ),
     Setting("rp_id", "NAME", "Host name that security keys are registered for; they work for no other.", "localhost"),
     Setting(
         "allowed_origin",
         "ORIGIN",
-        "Origin that a security key may be used from; may be given several times. Default: https://RP_ID,"
-        " and http://localhost:9194 where that is localhost.",
+        "Origin that a security key may be used from; may be given several times. Default: https://RP_ID, and that of"
+        " --public-url.",
         is_list=True,
     ),
     Setting(
@@ -262,6 +304,7 @@ class Settings:
     data_limits: DataLimits
     management: tuple[Address, ...]
     http: TcpAddress | None
+    prompt: PromptSettings | None
     decision_log: DecisionLogSettings | None
     tls_cert: Path | None
     tls_key: Path | None
@@ -269,6 +312,8 @@ class Settings:
     store_url: str
     mfa_key_file: Path | None
     mfa_key_command: str
+    session_keys: Path | None
+    revocation_grace: float
     audit_log: Path | None
     rp_id: str
     allowed_origin: tuple[str, ...]
@@ -346,7 +391,7 @@ def load_settings(flags: Mapping[str, StatedFlag | None], environment: Mapping[s
 #: Variables of the commands that talk to a sidecar.
 CLIENT_VARIABLES = frozenset(
     ENVIRONMENT_PREFIX + name
-    for name in ("ADDRESS", "TOKEN_FILE", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "TLS_SERVER_NAME")
+    for name in ("ADDRESS", "PROFILE", "TOKEN_FILE", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "TLS_SERVER_NAME")
 )
 #: What Kubernetes sets in every pod beside a service that is called iam-sidecar, or iam-sidecar-something.
 _KUBERNETES_VARIABLE = re.compile(r"(.*_)?(SERVICE_(HOST|PORT)|PORT)(_.*)?")
@@ -368,10 +413,6 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
     management = tuple(parse_address(text) for text in _many(stated, "management"))
     if not management:
         raise SettingsError("the management listener has no address", help="name one with --management")
-    http = _one(stated, "http")
-    http_address = None if http == OFF else parse_address(http)
-    if isinstance(http_address, UnixAddress):
-        raise SettingsError(f"`http`: `{http}` is no HOST:PORT")
     tls_cert, tls_key, tls_client_ca = (_path(stated, name) for name in ("tls_cert", "tls_key", "tls_client_ca"))
     if (tls_cert is None) != (tls_key is None):
         raise SettingsError("TLS needs both a certificate and its key", help="name them with --tls-cert and --tls-key")
@@ -385,7 +426,16 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
             )
     if _path(stated, "mfa_key_file") and _one(stated, "mfa_key_command"):
         raise SettingsError("keys come from a file or from a command", help="leave out one of the two")
-    rp_id = _rp_id(stated)
+    rp_id = parse_rp_id(_one(stated, "rp_id"))
+    origins = parse_origins(_many(stated, "allowed_origin"), rp_id)
+    prompt = parse_prompt_settings(
+        prompt=_tcp_address(stated, "prompt"),
+        public_url=_one(stated, "public_url"),
+        proxies=_many(stated, "prompt_proxy"),
+        return_urls=_many(stated, "allowed_return_url"),
+        rp_id=rp_id,
+        origins=origins,
+    )
     return Settings(
         snapshot=Path(_one(stated, "snapshot")),
         state_dir=_path(stated, "state_dir") or default_state_dir(environment),
@@ -393,7 +443,8 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         workers=_count(stated, "workers", 1, 64),
         data_limits=_data_limits(stated),
         management=management,
-        http=http_address,
+        http=_tcp_address(stated, "http"),
+        prompt=prompt,
         decision_log=parse_decision_log_settings(
             decision_log=_one(stated, "decision_log"),
             mode=_one(stated, "decision_log_mode"),
@@ -411,9 +462,11 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         store_url=_one(stated, "store_url"),
         mfa_key_file=_path(stated, "mfa_key_file"),
         mfa_key_command=_one(stated, "mfa_key_command"),
+        session_keys=_path(stated, "session_keys"),
+        revocation_grace=_seconds(stated, "revocation_grace", 5, 3600),
         audit_log=_path(stated, "audit_log"),
         rp_id=rp_id,
-        allowed_origin=_origins(stated, rp_id),
+        allowed_origin=origins or default_origins(rp_id, prompt),
         mfa_user_verification=_word(stated, "mfa_user_verification", ("discouraged", "required")),
         mfa_sign_count=_word(stated, "mfa_sign_count", ("refuse", "warn")),
         mfa_attestation=_word(stated, "mfa_attestation", ("ignore", "record", "require_listed", "require_trusted")),
@@ -447,6 +500,14 @@ def _data_addresses(stated: Mapping[str, Stated]) -> tuple[Address, ...]:
                 help="listen on loopback or a Unix socket, or add --allow-remote-data",
             )
     return addresses
+
+
+def _tcp_address(stated: Mapping[str, Stated], name: str) -> TcpAddress | None:
+    text = _one(stated, name)
+    address = None if text == OFF else parse_address(text)
+    if isinstance(address, UnixAddress):
+        raise SettingsError(f"`{name}`: `{text}` is no HOST:PORT")
+    return address
 
 
 def _data_limits(stated: Mapping[str, Stated]) -> DataLimits:
@@ -538,39 +599,6 @@ def _count(stated: Mapping[str, Stated], name: str, least: int, greatest: int) -
     if not least <= int(text) <= greatest:
         raise SettingsError(f"`{name}`: `{text}` is not between {least} and {greatest}")
     return int(text)
-
-
-def _rp_id(stated: Mapping[str, Stated]) -> str:
-    """Return the relying party id. SPEC: WebAuthn Level 3, section 4: a valid domain string, never an address."""
-    text = _one(stated, "rp_id")
-    if len(text) > 253 or _HOST_NAME.fullmatch(text) is None:
-        raise SettingsError(
-            f"`rp_id`: `{text}` is no host name in lower case", help="name the host that people sign in at, no address"
-        )
-    return text
-
-
-def _origins(stated: Mapping[str, Stated], rp_id: str) -> tuple[str, ...]:
-    origins = _many(stated, "allowed_origin")
-    for origin in origins:
-        match = _ORIGIN.fullmatch(origin)
-        if match is None:
-            raise SettingsError(
-                f"`allowed_origin`: `{origin}` is no origin", help=f"write it as browsers do, such as https://{rp_id}"
-            )
-        host = match["host"]
-        if host != rp_id and not host.endswith(f".{rp_id}"):
-            raise SettingsError(
-                f"`allowed_origin`: `{origin}` does not belong to `{rp_id}`",
-                help="browsers let a key be used at the host of --rp-id and those below it",
-            )
-        if match["scheme"] == "http" and host != "localhost":
-            raise SettingsError(
-                f"`allowed_origin`: `{origin}` is not https", help="browsers want https but at localhost"
-            )
-    if origins:
-        return origins
-    return (f"https://{rp_id}", "http://localhost:9194") if rp_id == "localhost" else (f"https://{rp_id}",)
 
 
 def _word(stated: Mapping[str, Stated], name: str, words: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from sidecar import __version__
-from sidecar.cli import mfa, questions, serving, snapshots, sources
+from sidecar.cli import login, mfa, questions, serving, session_keys, snapshots, sources, users
 from sidecar.cli.output import ExitStatus, error_to_json, print_error, print_json, print_line
 from sidecar.model.errors import SidecarError
 
@@ -42,6 +42,9 @@ sources.add_to(app)
 questions.add_to(app)
 snapshots.add_to(app)
 mfa.add_to(app)
+login.add_to(app)
+users.add_to(app)
+session_keys.add_to(app)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -16,6 +16,9 @@ from sidecar.model.errors import SettingsError
 from sidecar.settings import default_state_dir
 
 if TYPE_CHECKING:
+    from sidecar.client.channels import Tls
+    from sidecar.client.sessions import SessionClient
+    from sidecar.client.step_up import StepUpClient
     from sidecar.transports.client import ManagementClient
     from sidecar.transports.mfa_client import MfaClient
 
@@ -102,32 +105,72 @@ class Connection:
 
         return self._open(MfaClient, timeout)
 
+    def address_or(self, known: str) -> str:
+        """Return the address that is stated, else *known*, else the default."""
+        return self.address or os.environ.get("IAM_SIDECAR_ADDRESS") or known or _DEFAULT_ADDRESS
+
+    def open_sessions(self, known_address: str, *, timeout: float = 30.0) -> SessionClient:
+        """
+        Return a client for calls about sessions, which takes no administrator.
+
+        Args:
+            known_address: Where the session came from; what is stated wins over it.
+
+        Raises:
+            SettingsError: The address is none, or a certificate cannot be read.
+        """
+        from sidecar.client.sessions import SessionClient
+
+        return SessionClient(self._target(known_address), tls=self._client_tls(), timeout=timeout)
+
+    def open_step_up(self, known_address: str, *, timeout: float = 30.0) -> StepUpClient:
+        """
+        Return a client for challenges, which takes no administrator.
+
+        Args:
+            known_address: Where the session came from; what is stated wins over it.
+
+        Raises:
+            SettingsError: The address is none, or a certificate cannot be read.
+        """
+        from sidecar.client.step_up import StepUpClient
+
+        return StepUpClient(self._target(known_address), tls=self._client_tls(), timeout=timeout)
+
+    def _target(self, known_address: str) -> str:
+        from sidecar.transports.addresses import parse_address
+
+        return str(parse_address(self.address_or(known_address)))
+
     def _open(self, kind: type[_ClientT], timeout: float) -> _ClientT:
         from sidecar.services.admin_token import TOKEN_FILE, read_admin_token
         from sidecar.transports.client import ClientTls
 
-        tls = None
-        ca = self.tls_ca or _path("IAM_SIDECAR_TLS_CA")
-        if ca is not None:
-            certificate = self.tls_client_cert or _path("IAM_SIDECAR_TLS_CLIENT_CERT")
-            key = self.tls_client_key or _path("IAM_SIDECAR_TLS_CLIENT_KEY")
-            if (certificate is None) != (key is None):
-                raise SettingsError(
-                    "a client certificate needs its key", help="name both --tls-client-cert and --tls-client-key"
-                )
-            tls = ClientTls(
-                ca=_read(ca),
-                certificate=None if certificate is None else _read(certificate),
-                key=None if key is None else _read(key),
-                server_name=self.tls_server_name or os.environ.get("IAM_SIDECAR_TLS_SERVER_NAME", ""),
-            )
+        stated = self._client_tls()
+        tls = (
+            None if stated is None else ClientTls(stated.ca or b"", stated.certificate, stated.key, stated.server_name)
+        )
         state_dir = _path("IAM_SIDECAR_STATE_DIR") or default_state_dir(os.environ)
         token_file = self.token_file or _path("IAM_SIDECAR_TOKEN_FILE") or state_dir / TOKEN_FILE
-        return kind(
-            address=self.address or os.environ.get("IAM_SIDECAR_ADDRESS") or _DEFAULT_ADDRESS,
-            token=read_admin_token(token_file),
-            tls=tls,
-            timeout=timeout,
+        return kind(address=self.address_or(""), token=read_admin_token(token_file), tls=tls, timeout=timeout)
+
+    def _client_tls(self) -> Tls | None:
+        from sidecar.client.channels import Tls
+
+        ca = self.tls_ca or _path("IAM_SIDECAR_TLS_CA")
+        if ca is None:
+            return None
+        certificate = self.tls_client_cert or _path("IAM_SIDECAR_TLS_CLIENT_CERT")
+        key = self.tls_client_key or _path("IAM_SIDECAR_TLS_CLIENT_KEY")
+        if (certificate is None) != (key is None):
+            raise SettingsError(
+                "a client certificate needs its key", help="name both --tls-client-cert and --tls-client-key"
+            )
+        return Tls(
+            ca=_read(ca),
+            certificate=None if certificate is None else _read(certificate),
+            key=None if key is None else _read(key),
+            server_name=self.tls_server_name or os.environ.get("IAM_SIDECAR_TLS_SERVER_NAME", ""),
         )
 
 

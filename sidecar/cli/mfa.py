@@ -17,6 +17,7 @@ from sidecar.cli import mfa_import, mfa_store
 from sidecar.cli.connection import Connection
 from sidecar.cli.options import with_options
 from sidecar.cli.output import print_json, print_line
+from sidecar.cli.terminal import Terminal, ask, tell
 from sidecar.model.errors import RequestError
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ def enrol_totp(
     with connection.open_mfa() as client:
         enrolment = client.begin_totp(user, name)
         _show_qr(enrolment.otpauth_uri)
-        _tell(f"scan this with the authenticator app, or type the key {_in_groups(enrolment.secret_base32)}")
-        _tell("it is shown this once, and has to be confirmed within five minutes")
+        tell(f"scan this with the authenticator app, or type the key {_in_groups(enrolment.secret_base32)}")
+        tell("it is shown this once, and has to be confirmed within five minutes")
         device = client.confirm_totp(enrolment.serial_number, *_ask_codes(None))
     _print_device(device, as_json=as_json)
 
@@ -130,7 +131,7 @@ def enrol_key(
                 devices,
                 ceremony.options_json,
                 origin=origin or f"https://{rp_id}",
-                person=_Terminal(),
+                person=Terminal(),
                 seconds=min(timeout, ceremony.expires_at_ms / 1000 - time.time()),
             )
             device = client.finish_key(ceremony.ceremony_id, response_json)
@@ -170,7 +171,7 @@ def recovery_codes(
         return
     for code in codes:
         print_line(code)
-    _tell("each works once; they are not shown again, so print them and keep them where no computer is")
+    tell("each works once; they are not shown again, so print them and keep them where no computer is")
 
 
 @_mfa.command(
@@ -188,23 +189,7 @@ def deactivate(
         typer.confirm(f"delete {serial}?", abort=True, err=True)
     with connection.open_mfa() as client:
         client.deactivate_device(serial)
-    _tell("deactivated")
-
-
-class _Terminal:
-    """The person at the terminal."""
-
-    def tell(self, text: str) -> None:
-        """Show a line."""
-        _tell(text)
-
-    def ask_pin(self, text: str) -> str:
-        """Ask for a PIN, without showing it."""
-        if not sys.stdin.isatty():
-            return _ask(text)
-        import getpass
-
-        return getpass.getpass(f"{text}: ", stream=sys.stderr)
+    tell("deactivated")
 
 
 def _ask_codes(stated: Sequence[str] | None) -> tuple[str, str]:
@@ -212,17 +197,7 @@ def _ask_codes(stated: Sequence[str] | None) -> tuple[str, str]:
         if len(stated) != 2:
             raise RequestError("two codes are needed, one after the other", field="--code")
         return stated[0], stated[1]
-    return _ask("code"), _ask("the code after that")
-
-
-def _ask(text: str) -> str:
-    """Return a line that is typed; the question goes to standard error, and so not to whoever reads our output."""
-    sys.stderr.write(f"{text}: ")
-    sys.stderr.flush()
-    line = sys.stdin.readline()
-    if not line:
-        raise typer.Abort
-    return line.strip()
+    return ask("code"), ask("the code after that")
 
 
 def _show_qr(text: str) -> None:
@@ -231,16 +206,11 @@ def _show_qr(text: str) -> None:
     # On standard error, so that what is piped on holds no seed.
     sys.stderr.write(qr_terminal(text) if sys.stderr.isatty() else "")
     if not sys.stderr.isatty():
-        _tell(text)
+        tell(text)
 
 
 def _in_groups(secret: str) -> str:
     return " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
 
 
 def _print_device(device: DeviceFacts, *, as_json: bool) -> None:

@@ -76,6 +76,10 @@ _BECAUSE = {
     Reason.IMMUTABLE_RESOURCE: "because it belongs to AWS and cannot be changed",
     Reason.INTERNAL_ERROR: "because the engine could not finish",
     Reason.AUDIT_UNAVAILABLE: "because the decision log had no place for the record",
+    Reason.SESSION_EXPIRED: "because the session is over",
+    Reason.SESSION_REVOKED: "because the session was revoked",
+    Reason.SESSION_UNVERIFIABLE: "because whether the session was revoked cannot be known at the moment",
+    Reason.SESSION_KIND_NOT_ALLOWED: "because a session of this kind may not perform the {action} action",
 }
 
 

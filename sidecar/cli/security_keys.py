@@ -15,19 +15,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from fido2.client import ClientError, DefaultClientDataCollector, Fido2Client, UserInteraction
 from fido2.ctap import CtapDevice, CtapError
-from fido2.ctap1 import APDU, ApduError, Ctap1
 from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import ClientPin
-from fido2.hid import CAPABILITY, CtapHidDevice
-from fido2.utils import websafe_decode
-from fido2.webauthn import PublicKeyCredentialCreationOptions
+from fido2.hid import CtapHidDevice
+from fido2.webauthn import PublicKeyCredentialCreationOptions, PublicKeyCredentialRequestOptions
 
+from sidecar.cli import app_id_keys
 from sidecar.model.errors import PreconditionError, SidecarError, SourceUnavailableError
 
 _SYS_HIDRAW = Path("/sys/class/hidraw")
@@ -38,8 +36,6 @@ _FIDO_USAGE_PAGE = bytes.fromhex("06d0f1")
 _PIN_TRIES = 3
 #: Seconds that a key has to take in that nobody wants its answer any more.
 _CANCEL_PATIENCE = 2.0
-#: SPEC: FIDO U2F Raw Message Formats 1.2, section 5: the length of a key handle is one byte.
-_MAX_KEY_HANDLE = 255
 _ERR = CtapError.ERR
 _CLIENT = ClientError.ERR
 
@@ -132,63 +128,75 @@ def register_key(
     Raises:
         SidecarError: It did not; the message is for the person.
     """
-    latest = time.monotonic() + seconds
-    device = devices[0] if len(devices) == 1 else _select(devices, origin, person, latest)
-    return _register(device, options_json, origin=origin, person=person, latest=latest)
+    options = PublicKeyCredentialCreationOptions.from_dict(_untimed(options_json))
+
+    def make_credential(device: CtapDevice, work: _Work) -> str:
+        if app_id_keys.find_credential(device, options_json, "appidExclude", "excludeCredentials") is not None:
+            raise PreconditionError(_ALREADY[0], help=_ALREADY[1])
+        return json.dumps(dict(_client(device, origin, work).make_credential(options, event=work.cancel)))
+
+    return _ask(devices, make_credential, "enrol", origin=origin, person=person, latest=time.monotonic() + seconds)
 
 
-def _register(device: CtapDevice, options_json: str, *, origin: str, person: Person, latest: float) -> str:
+def use_key(devices: Sequence[CtapDevice], options_json: str, *, origin: str, person: Person, seconds: float) -> str:
+    """
+    Have one of *devices* prove itself, and return its answer as WebAuthn JSON.
+
+    Args:
+        options_json: WebAuthn request options.
+        origin: What the key is told that it is used from.
+        seconds: How long all of it may take.
+
+    Raises:
+        SidecarError: It did not; the message is for the person.
+    """
+    options = PublicKeyCredentialRequestOptions.from_dict(_untimed(options_json))
+
+    def get_assertion(device: CtapDevice, work: _Work) -> str:
+        handle = app_id_keys.find_credential(device, options_json, "appid", "allowCredentials")
+        if handle is not None:
+            return app_id_keys.sign(device, options_json, handle, origin=origin, work=work)
+        client = _client(device, origin, work)
+        return json.dumps(dict(client.get_assertion(options, event=work.cancel).get_response(0)))
+
+    return _ask(devices, get_assertion, "use", origin=origin, person=person, latest=time.monotonic() + seconds)
+
+
+def _untimed(options_json: str) -> dict[str, object]:
     # The time is kept here: the library would look at it between two packets only.
-    options = PublicKeyCredentialCreationOptions.from_dict({**json.loads(options_json), "timeout": None})
+    return {**json.loads(options_json), "timeout": None}
+
+
+def _ask(
+    devices: Sequence[CtapDevice],
+    request: Callable[[CtapDevice, _Work], str],
+    verb: str,
+    *,
+    origin: str,
+    person: Person,
+    latest: float,
+) -> str:
+    device = devices[0] if len(devices) == 1 else _select(devices, origin, person, latest, verb)
     for tries_left in range(_PIN_TRIES - 1, -1, -1):
         work = _Work(person, latest)
 
-        def make_credential(work: _Work = work) -> str:
-            _refuse_excluded(device, json.loads(options_json))
-            client = _client(device, origin, work)
-            response = client.make_credential(options, event=work.cancel)
-            return json.dumps(dict(response))
+        def run(work: _Work = work) -> str:
+            return request(device, work)
 
         try:
-            return work.run(make_credential)
+            return work.run(run)
         except ClientError as error:
             if _cause_code(error) is not _ERR.PIN_INVALID or not tries_left:
-                raise _explained(error, work) from None
+                raise _explained(error, work, verb) from None
             person.tell(f"that was not the PIN of the key{_pin_tries(device)}")
         except (CtapError, OSError, ValueError) as error:
-            raise _explained(error, work) from None
+            raise _explained(error, work, verb) from None
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _refuse_excluded(device: CtapDevice, options: dict[str, Any]) -> None:
-    """
-    Pass if the key holds no credential that is excluded under an AppID, which the library does not look for.
-
-    Raises:
-        PreconditionError: It does.
-    """
-    # SPEC: WebAuthn Level 3, section 10.1.2.
-    app_id = options.get("extensions", {}).get("appidExclude")
-    for descriptor in options.get("excludeCredentials", ()) if app_id else ():
-        if _knows(device, app_id, websafe_decode(descriptor["id"])):
-            raise PreconditionError(_ALREADY[0], help=_ALREADY[1])
-
-
-def _knows(device: CtapDevice, app_id: str, key_handle: bytes) -> bool:
-    """Ask a key whether it made a credential through the U2F API, for an AppID; nobody has to touch it."""
-    if device.capabilities & CAPABILITY.NMSG or len(key_handle) > _MAX_KEY_HANDLE:
-        return False
-    try:
-        Ctap1(device).authenticate(bytes(32), sha256(app_id.encode()).digest(), key_handle, check_only=True)
-    except ApduError as error:
-        # SPEC: FIDO U2F Raw Message Formats 1.2, section 5.1: what would be signed if somebody touched it.
-        return bool(error.code == APDU.USE_NOT_SATISFIED)
-    return True
-
-
-def _select(devices: Sequence[CtapDevice], origin: str, person: Person, latest: float) -> CtapDevice:
+def _select(devices: Sequence[CtapDevice], origin: str, person: Person, latest: float, verb: str) -> CtapDevice:
     """Return the one of several keys that is touched first."""
-    person.tell(f"{len(devices)} security keys are plugged in; touch the one to enrol")
+    person.tell(f"{len(devices)} security keys are plugged in; touch the one to {verb}")
     cancel = threading.Event()
     touched: queue.SimpleQueue[CtapDevice | None] = queue.SimpleQueue()
 
@@ -328,7 +336,7 @@ class _Work(UserInteraction):
                 return item.result
 
 
-def _explained(error: BaseException, work: _Work) -> SidecarError:
+def _explained(error: BaseException, work: _Work, verb: str) -> SidecarError:
     """Return what went wrong with a key, in the words of whoever holds it."""
     if work.is_late:
         return SourceUnavailableError(
@@ -343,7 +351,8 @@ def _explained(error: BaseException, work: _Work) -> SidecarError:
     if known is not None:
         return PreconditionError(known[0], help=known[1])
     if isinstance(error, ClientError) and error.code is _CLIENT.DEVICE_INELIGIBLE:
-        return PreconditionError(*_ALREADY[:1], help=_ALREADY[1])
+        message, help = _ALREADY if verb == "enrol" else _STRANGE
+        return PreconditionError(message, help=help)
     if isinstance(error, ClientError) and error.code is _CLIENT.CONFIGURATION_UNSUPPORTED:
         return PreconditionError(
             "the key cannot do what is asked of it", help="give it a PIN first, or use another key"
@@ -356,6 +365,7 @@ def _explained(error: BaseException, work: _Work) -> SidecarError:
 
 
 _ALREADY = ("this key is enrolled for the user already", "use another one")
+_STRANGE = ("this key is not enrolled for the user", "use another one, or prove yourself in another way")
 _BLOCKED = "use another key, or reset it with its maker's program: that deletes every credential on it"
 _MESSAGES: dict[int, tuple[str, str]] = {
     _ERR.CREDENTIAL_EXCLUDED: _ALREADY,
@@ -364,6 +374,7 @@ _MESSAGES: dict[int, tuple[str, str]] = {
     _ERR.PIN_BLOCKED: ("the PIN was wrong too often, and the key is blocked", _BLOCKED),
     _ERR.PIN_NOT_SET: ("the key has no PIN, and one is asked for", "give it one with its maker's program"),
     _ERR.UV_BLOCKED: ("the finger was wrong too often", "run this again, and type the PIN"),
+    _ERR.NO_CREDENTIALS: _STRANGE,
     _ERR.KEY_STORE_FULL: ("the key is full", "delete a credential on it, or use another key"),
     _ERR.UNSUPPORTED_ALGORITHM: ("the key knows none of the algorithms that are accepted", "use another key"),
     _ERR.OPERATION_DENIED: ("the key refused", "run this again, and touch it when it blinks"),

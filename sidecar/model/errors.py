@@ -20,6 +20,8 @@ The error tree, and the problems that a source of policies can have.
     |- AuthenticationError        who calls could not be established
     |  `- SessionInvalidError, SessionExpiredError, SessionRevokedError, SessionUnverifiableError
     |- PermissionDeniedError      who calls is known and may not
+    |  |- StepUpRequiredError     and may once a second factor is proved
+    |  `- FreshProofRequiredError and may once a device has just been proved in this session
     |- NotFoundError              what is named is not there
     |- AlreadyExistsError         what would be made is there already
     |- PreconditionError          it cannot be done as things stand
@@ -36,6 +38,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+from sidecar.model.decision import MfaRequirement
 
 _reasons: dict[str, type[SidecarError]] = {}
 
@@ -539,6 +543,27 @@ class PermissionDeniedError(SidecarError):
     """The caller is known and is not allowed to make this call."""
 
     reason = "permission_denied"
+
+
+class FreshProofRequiredError(PermissionDeniedError):
+    """The caller may, once one of their devices has just been proved in this session."""
+
+    reason = "fresh_proof_required"
+
+
+class StepUpRequiredError(PermissionDeniedError):
+    """
+    The caller may not, and may once a second factor is proved.
+
+    Attributes:
+        requirement: What has to be proved.
+    """
+
+    reason = "mfa_required"
+
+    def __init__(self, message: str, *, requirement: MfaRequirement, help: str = "") -> None:
+        super().__init__(message, help=help)
+        self.requirement = requirement
 
 
 class NotFoundError(SidecarError):

@@ -23,6 +23,10 @@ TOKEN_FILE = "admin.token"  # noqa: S105 - the name of a file, not a secret
 _TOKEN_BYTES = 32
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _SCHEME = "bearer "
+_HELP = (
+    "send `authorization: Bearer TOKEN`: the token of a session, or that of the administrator, which is in admin.token"
+    " in the state directory"
+)
 
 
 def prepare_state_dir(path: Path) -> None:
@@ -138,21 +142,33 @@ class AdminToken:
     def __init__(self, token: str) -> None:
         self._token = token.encode("ascii")
 
-    def verify_authorization(self, header: str | bytes | None) -> None:
+    def verify_token(self, token: str) -> None:
         """
-        Check the value of an ``authorization`` header, in constant time.
+        Check what was presented as the administrator's token, in constant time.
 
         Raises:
-            AuthenticationError: There is none, it is of another scheme, or the token is another.
+            AuthenticationError: It is another.
 
-        >>> AdminToken("x" * 43).verify_authorization("Bearer " + "x" * 43)
+        >>> AdminToken("x" * 43).verify_token("x" * 43)
         """
-        help = "send `authorization: Bearer TOKEN`; the token is in admin.token in the state directory"
-        if header is None:
-            raise AuthenticationError("the call carries no credential", help=help)
-        value = header.decode("latin-1") if isinstance(header, bytes) else header
-        if not value.lower().startswith(_SCHEME):
-            raise AuthenticationError("the credential is no bearer token", help=help)
-        presented = value[len(_SCHEME) :].strip().encode("utf-8", "surrogatepass")
+        presented = token.encode("utf-8", "surrogatepass")
         if not hmac.compare_digest(presented, self._token):
-            raise AuthenticationError("the token is not known here", help=help)
+            raise AuthenticationError("the token is not known here", help=_HELP)
+
+
+def bearer_token(header: str | bytes | None) -> str:
+    """
+    Return the token in the value of an ``authorization`` header.
+
+    Raises:
+        AuthenticationError: There is none, or it is of another scheme.
+
+    >>> bearer_token("Bearer 4711")
+    '4711'
+    """
+    if header is None:
+        raise AuthenticationError("the call carries no credential", help=_HELP)
+    value = header.decode("latin-1") if isinstance(header, bytes) else header
+    if not value.lower().startswith(_SCHEME):
+        raise AuthenticationError("the credential is no bearer token", help=_HELP)
+    return value[len(_SCHEME) :].strip()

@@ -5,13 +5,14 @@ The policy decision point: hands requests to the core under the snapshot in plac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar import core
 from sidecar.model.decision import Answer
-from sidecar.model.request import AuthorizationRequest
+from sidecar.model.request import AuthorizationRequest, ContextValue
+from sidecar.services.callers import Caller, session_of
 
 _NANOS = 1_000_000_000
 
@@ -48,14 +49,21 @@ class Authorizer:
     """
 
     def __init__(
-        self, *, snapshots: ImageSource, now: Callable[[], int], recorder: core.Recorder | None = None
+        self,
+        *,
+        snapshots: ImageSource,
+        now: Callable[[], int],
+        recorder: core.Recorder | None = None,
+        sessions: Callable[[], core.SessionState | None] = lambda: None,
     ) -> None:
         """
         Args:
             snapshots: Where the image in place is.
             now: Nanoseconds since the epoch.
             recorder: What counts and records the decisions.
+            sessions: Gives what opens session tokens now; without it none is one of ours.
         """
+        self._sessions = sessions
         self._snapshots = snapshots
         self._now = now
         self._recorder = recorder or core.Recorder()
@@ -69,7 +77,9 @@ class Authorizer:
         """
         seconds, nanos = divmod(self._now(), _NANOS)
         image = self._snapshots.image
-        return core.authorize(image, request, seconds=seconds, nanos=nanos, recorder=self._recorder)
+        return core.authorize(
+            image, request, seconds=seconds, nanos=nanos, recorder=self._recorder, sessions=self._sessions()
+        )
 
     def batch_authorize(self, request: bytes) -> bytes:
         """
@@ -80,7 +90,9 @@ class Authorizer:
         """
         seconds, nanos = divmod(self._now(), _NANOS)
         image = self._snapshots.image
-        return core.batch_authorize(image, request, seconds=seconds, nanos=nanos, recorder=self._recorder)
+        return core.batch_authorize(
+            image, request, seconds=seconds, nanos=nanos, recorder=self._recorder, sessions=self._sessions()
+        )
 
     def explain(self, request: AuthorizationRequest) -> Explanation:
         """
@@ -91,5 +103,24 @@ class Authorizer:
         """
         image = self._snapshots.image
         seconds, nanos = divmod(self._now(), _NANOS)
-        answer = core.explain(image, request, seconds=seconds, nanos=nanos)
+        answer = core.explain(image, request, seconds=seconds, nanos=nanos, sessions=self._sessions())
         return Explanation(answer, "" if image is None else image.revision)
+
+    def decide_for(
+        self, caller: Caller, action: str, resource: str, override: Mapping[str, ContextValue] | None = None
+    ) -> Answer:
+        """
+        Return whether the bearer of a session may do something.
+
+        Args:
+            override: Values of condition keys that win over every other source.
+
+        Raises:
+            PreconditionError: The caller is the administrator, who is no principal.
+            RequestError: The action or the resource is none.
+        """
+        session_of(caller)
+        request = AuthorizationRequest(
+            principal="", action=action, resource=resource, override=override or {}, session_token=caller.token
+        )
+        return self.explain(request).answer

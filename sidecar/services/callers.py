@@ -6,12 +6,15 @@ Who calls a service, and the users whom calls are about.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sidecar.model.errors import RequestError
+from sidecar.model.errors import PreconditionError, RequestError
+from sidecar.model.session import SessionClaims
 
 #: Name and session of whoever holds the administrator's token.
 ADMINISTRATOR = "administrator"
+#: Name of whoever has shown nothing yet, as those who sign in.
+ANONYMOUS = "anonymous"
 
 #: SPEC: IAM's patterns of a path and of a user's name.
 _USER = re.compile(
@@ -31,13 +34,18 @@ class Caller:
 
     Attributes:
         name: ARN of a principal, or ``administrator``.
-        session: What a ceremony or a challenge of this caller belongs to.
+        session: What a ceremony or a challenge of this caller belongs to: the access key id of a session, which stays
+            when a second factor is proved in it.
         peer: Address that the call comes from.
+        claims: What the session says of its bearer; None for the administrator.
+        token: The session's token; empty for the administrator.
     """
 
     name: str
     session: str
     peer: str
+    claims: SessionClaims | None = None
+    token: str = field(default="", repr=False)
 
     @property
     def is_administrator(self) -> bool:
@@ -48,6 +56,25 @@ class Caller:
     def administrator(cls, peer: str) -> Caller:
         """Return whoever holds the administrator's token."""
         return cls(ADMINISTRATOR, ADMINISTRATOR, peer)
+
+    @classmethod
+    def anonymous(cls, peer: str) -> Caller:
+        """Return somebody who has shown nothing yet."""
+        return cls(ANONYMOUS, "", peer)
+
+
+def session_of(caller: Caller) -> SessionClaims:
+    """
+    Return what the session of *caller* says.
+
+    Raises:
+        PreconditionError: The caller is the administrator, who is no principal.
+    """
+    if caller.claims is None:
+        raise PreconditionError(
+            "the administrator's token is no principal", help="sign in, and call with the token of that session"
+        )
+    return caller.claims
 
 
 @dataclass(frozen=True, slots=True)

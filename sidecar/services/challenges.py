@@ -12,33 +12,30 @@ from secrets import token_bytes, token_urlsafe
 
 from sqlalchemy import Connection
 
-from sidecar.mfa import totp
 from sidecar.mfa.credential import Assertion
 from sidecar.mfa.recovery import SALT_BYTES, hash_recovery_code
 from sidecar.mfa.response import read_assertion_response
 from sidecar.mfa.webauthn import verify_assertion
+from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import (
-    CodeMismatchError,
     CredentialNotAllowedError,
     LimitExceededError,
-    MfaError,
     RecoveryCodeMismatchError,
     RequestError,
     SignCountRegressedError,
-    SourceUnavailableError,
     UserNotVerifiedError,
 )
 from sidecar.services.callers import Caller, is_id, parse_user
+from sidecar.services.codes import TotpCodes
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
-from sidecar.services.refusals import ChallengeClosedError, DeviceSuspectError, StepSpentError
+from sidecar.services.refusals import ChallengeClosedError, DeviceSuspectError
 from sidecar.services.relying_party import RelyingParty
-from sidecar.services.seeds import SeedSealer
 from sidecar.services.store import challenges as rows
 from sidecar.services.store import devices as device_rows
 from sidecar.services.store import recovery as recovery_rows
-from sidecar.services.store.challenges import Challenge, ChallengeState
-from sidecar.services.store.devices import KeyDevice, TotpDevice
+from sidecar.services.store.challenges import Challenge
+from sidecar.services.store.devices import KeyDevice
 from sidecar.services.store.engine import Store
 from sidecar.services.throttles import Throttles
 
@@ -126,7 +123,7 @@ class ChallengeService:
         self,
         *,
         store: Store,
-        sealer: SeedSealer,
+        codes: TotpCodes,
         throttles: Throttles,
         journal: MfaJournal,
         relying_party: RelyingParty,
@@ -141,7 +138,7 @@ class ChallengeService:
             new_id: Gives URL-safe text of as many random bytes.
         """
         self._store = store
-        self._sealer = sealer
+        self._codes = codes
         self._throttles = throttles
         self._journal = journal
         self._party = relying_party
@@ -163,6 +160,7 @@ class ChallengeService:
         Open a challenge for a session of a user; one that is open already is closed.
 
         Args:
+            caller: Who asks, which the person is shown.
             session: The one that the proof will belong to.
             action: What the proof holds for alone; empty for everything.
 
@@ -188,6 +186,8 @@ class ChallengeService:
             user_code=self._new_user_code(),
             state=ChallengeState.OPEN,
             expires_at_ms=now_ms + CHALLENGE_MS,
+            asked_by=caller.name,
+            asked_from=caller.peer,
         )
         is_open = False
         while not is_open:
@@ -199,8 +199,14 @@ class ChallengeService:
                     )
                 is_open = rows.open_challenge(connection, challenge, now_ms)
                 keys = device_rows.list_keys(connection, user_arn)
-        self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn)
+        self._journal.changed(caller, Change.CHALLENGE_BEGUN, user_arn=user_arn, note=_purpose(challenge))
         return OpenedChallenge(challenge, self._options_json(challenge, keys))
+
+    def options_json(self, challenge: Challenge) -> str:
+        """Return WebAuthn request options by the keys that the user has now; empty where there are none."""
+        with self._store.read() as connection:
+            keys = device_rows.list_keys(connection, challenge.user_arn)
+        return self._options_json(challenge, keys)
 
     def find(self, challenge_id: str) -> Challenge | None:
         """Return a challenge as it stands; None where there is none."""
@@ -217,13 +223,13 @@ class ChallengeService:
             MfaError: It is not open.
         """
         if not is_id(challenge_id):
-            raise self._closed(caller, None)
+            raise self.closed(caller, None)
         with self._store.write() as connection:
             challenge = rows.find(connection, challenge_id, self._now_ms())
             is_closed = challenge is not None and rows.close_refused(connection, challenge_id, self._now_ms())
         if challenge is None or not is_closed:
-            raise self._closed(caller, challenge)
-        self._journal.changed(caller, Change.CHALLENGE_REFUSED, user_arn=challenge.user_arn)
+            raise self.closed(caller, challenge)
+        self._journal.changed(caller, Change.CHALLENGE_REFUSED, user_arn=challenge.user_arn, note=_purpose(challenge))
 
     def answer(self, caller: Caller, challenge_id: str, answer: Answer) -> Proof:
         """
@@ -235,7 +241,7 @@ class ChallengeService:
         """
         challenge = self.find(challenge_id)
         if challenge is None or challenge.state is not ChallengeState.OPEN:
-            raise self._closed(caller, challenge)
+            raise self.closed(caller, challenge)
         factor = _FACTORS[type(answer)]
         with self._throttles.attempt(caller, challenge.user_arn, factor, "answer_challenge"):
             if isinstance(answer, TotpAnswer):
@@ -257,68 +263,29 @@ class ChallengeService:
             MfaError: There is no proof to take.
         """
         if not is_id(challenge_id):
-            raise self._closed(caller, None)
+            raise self.closed(caller, None)
         with self._store.write() as connection:
             challenge = rows.collect(connection, challenge_id, session=caller.session, now_ms=self._now_ms())
         if challenge is None:
-            raise self._closed(caller, None)
+            raise self.closed(caller, None)
         self._journal.changed(
             caller,
             Change.PROOF_COLLECTED,
             user_arn=challenge.user_arn,
             serial_number=challenge.serial_number or "",
+            note=_purpose(challenge),
         )
         return _proof_of(challenge)
 
     def _prove_totp(self, challenge: Challenge, code: str) -> Proof:
         if challenge.require_user_verification:
             raise UserNotVerifiedError("a code does not say who typed it")
-        now_ms = self._now_ms()
-        with self._store.read() as connection:
-            found = device_rows.list_totp(connection, challenge.user_arn)
-        device, step = self._find_step(found, code, now_ms)
-        now = now_ms / 1000
-        drift_steps = totp.follow_drift(step=step, now=now, drift_steps=device.drift_steps)
-        serial_number = device.device.serial_number
+        match = self._codes.match(challenge.user_arn, code, now_ms=self._now_ms())
+        serial_number, now_ms = match.serial_number, match.now_ms
         with self._store.write() as connection:
-            is_spent = device_rows.spend_step(
-                connection, serial_number, step=step, drift_steps=drift_steps, now_ms=now_ms
-            )
-            if not is_spent:
-                raise StepSpentError("the code was spent a moment ago, or the device is gone")
+            self._codes.spend(connection, match)
             self._close(connection, challenge, "totp", serial_number, user_verified=False, now_ms=now_ms)
         return _proof(challenge, "totp", serial_number, user_verified=False, now_ms=now_ms)
-
-    def _find_step(self, found: list[TotpDevice], code: str, now_ms: int) -> tuple[TotpDevice, int]:
-        """Return the device whose code that is; every device is looked at, whichever it is."""
-        error: MfaError = CodeMismatchError("no device yields the code")
-        steps: list[tuple[TotpDevice, int]] = []
-        unusable: SourceUnavailableError | None = None
-        for device in found:
-            try:
-                seed = self._sealer.open(
-                    device.seed, serial_number=device.device.serial_number, user_arn=device.device.user_arn
-                )
-                step = totp.verify_code(
-                    secret=seed,
-                    code=code,
-                    now=now_ms / 1000,
-                    last_used_step=device.last_used_step,
-                    drift_steps=device.drift_steps,
-                    algorithm=device.algorithm,
-                    min_secret_bytes=totp.MIN_IMPORTED_SECRET_BYTES,
-                )
-                steps.append((device, step))
-            except CodeMismatchError:
-                continue
-            except MfaError as other:
-                error = other
-            except SourceUnavailableError as fault:
-                # Another device of the user may yield the code.
-                unusable = fault
-        if not steps:
-            raise unusable or error
-        return steps[0]
 
     def _prove_key(self, caller: Caller, challenge: Challenge, response_json: str) -> Proof:
         credential_id = read_assertion_response(response_json).credential_id
@@ -424,7 +391,8 @@ class ChallengeService:
         ):
             raise ChallengeClosedError("somebody else closed the challenge, or its time is over")
 
-    def _closed(self, caller: Caller, challenge: Challenge | None) -> ChallengeClosedError:
+    def closed(self, caller: Caller, challenge: Challenge | None) -> ChallengeClosedError:
+        """Return the error for a challenge that is not open, or not the caller's, and tell of it."""
         error = ChallengeClosedError("there is no such open challenge")
         user_arn = "" if challenge is None else challenge.user_arn
         self._journal.refused(caller, Factor.NONE, "answer_challenge", error, user_arn=user_arn)
@@ -464,6 +432,11 @@ def _proof(challenge: Challenge, method: str, serial_number: str, *, user_verifi
         action=challenge.action,
         resource=challenge.resource,
     )
+
+
+def _purpose(challenge: Challenge) -> str:
+    """Return what a challenge is for, as the audit trail has it; empty for every call."""
+    return f"{challenge.action} on {challenge.resource}" if challenge.action else ""
 
 
 def _proof_of(challenge: Challenge) -> Proof:

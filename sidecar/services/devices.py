@@ -17,6 +17,7 @@ from sidecar.services.fresh_proof import FreshProof
 from sidecar.services.known_users import KnowsUser, require_known
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
 from sidecar.services.refusals import DeviceUnknownError
+from sidecar.services.revocations import void_proofs
 from sidecar.services.seeds import SeedSealer
 from sidecar.services.store import devices as rows
 from sidecar.services.store.devices import Device, TotpDevice
@@ -211,6 +212,8 @@ class DeviceService:
         """
         Delete a device of any kind, and with the last one of a user the recovery codes; return what it was.
 
+        What sessions have proved with it counts no more.
+
         Raises:
             RequestError: That is no serial number.
             PermissionDeniedError: The caller has not just proved a device of the user.
@@ -221,6 +224,8 @@ class DeviceService:
             self._fresh_proof.require(caller, owner)
         with self._store.write() as connection:
             device = rows.delete_device(connection, serial_number)
+            if device is not None:
+                void_proofs(connection, serial_number, self._now_ms())
         if device is None:
             raise NotFoundError(
                 f"there is no device `{serial_number}`", help="see those of a user with `iam-sidecar mfa list`"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sidecar.model.errors import PermissionDeniedError
+from sidecar.model.errors import FreshProofRequiredError
 from sidecar.services.callers import Caller
 from sidecar.services.store import challenges, devices
 from sidecar.services.store.engine import Store
@@ -39,7 +39,7 @@ class FreshProof:
         Pass if the user has no device yet, or one of them was proved in the caller's session a moment ago.
 
         Raises:
-            PermissionDeniedError: It was not.
+            FreshProofRequiredError: It was not.
         """
         if caller.is_administrator:
             return
@@ -49,6 +49,6 @@ class FreshProof:
                 return
             if challenges.has_proof(connection, user_arn=user_arn, session=caller.session, since_ms=since_ms):
                 return
-        raise PermissionDeniedError(
+        raise FreshProofRequiredError(
             "this takes a fresh proof with a device that the user has", help="answer a challenge first"
         )

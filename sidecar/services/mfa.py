@@ -13,6 +13,7 @@ from sidecar.model.errors import SettingsError
 from sidecar.services.audit import AuditTrail
 from sidecar.services.ceremonies import CeremonyService
 from sidecar.services.challenges import ChallengeService
+from sidecar.services.codes import TotpCodes
 from sidecar.services.devices import DeviceService
 from sidecar.services.fresh_proof import FreshProof
 from sidecar.services.importing import ImportService
@@ -36,7 +37,10 @@ class MfaServices:
 
     store: Store
     relying_party: RelyingParty
+    journal: MfaJournal
     throttles: Throttles
+    codes: TotpCodes
+    fresh_proof: FreshProof
     devices: DeviceService
     ceremonies: CeremonyService
     challenges: ChallengeService
@@ -66,12 +70,15 @@ def build_mfa(
     """
     sealer = SeedSealer(keys)
     journal = MfaJournal(audit=audit, metrics=metrics)
+    codes = TotpCodes(store=store, sealer=sealer)
     throttles = Throttles(store=store, now=now, journal=journal)
     fresh_proof = FreshProof(store=store, now=now)
     return MfaServices(
         store=store,
         relying_party=relying_party,
+        journal=journal,
         throttles=throttles,
+        fresh_proof=fresh_proof,
         devices=DeviceService(
             store=store,
             sealer=sealer,
@@ -93,12 +100,13 @@ def build_mfa(
         ),
         challenges=ChallengeService(
             store=store,
-            sealer=sealer,
+            codes=codes,
             throttles=throttles,
             journal=journal,
             relying_party=relying_party,
             now=now,
         ),
+        codes=codes,
         recovery=RecoveryService(store=store, fresh_proof=fresh_proof, journal=journal, now=now),
         rotation=KeyRotation(store=store, keys=keys, sealer=sealer, journal=journal),
         importing=ImportService(store=store, sealer=sealer, journal=journal, knows_user=knows_user, now=now),

@@ -23,6 +23,7 @@ class Factor(StrEnum):
     TOTP = "totp"
     KEY = "key"
     RECOVERY = "recovery"
+    PASSWORD = "password"  # noqa: S105 - the name of a factor
     NONE = "none"
 
 

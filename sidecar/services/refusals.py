@@ -5,7 +5,7 @@ Proofs that come to nothing before any code or signature is looked at. Callers a
 
 from __future__ import annotations
 
-from sidecar.model.errors import MfaError
+from sidecar.model.errors import AuthenticationError, MfaError
 
 
 class DeviceUnknownError(MfaError):
@@ -36,3 +36,35 @@ class DeviceSuspectError(MfaError):
     """The device may have been copied."""
 
     reason = "device_suspect"
+
+
+class UserUnknownError(MfaError):
+    """The account has no such user, or the user has no password."""
+
+    reason = "user_unknown"
+
+
+class PasswordMismatchError(MfaError):
+    """The password is another."""
+
+    reason = "password_mismatch"
+
+
+class UserLockedError(MfaError):
+    """An administrator has locked the user."""
+
+    reason = "user_locked"
+
+
+class PasswordReplacedError(MfaError):
+    """The password was replaced, or the user locked, while it was looked at."""
+
+    reason = "password_replaced"
+
+
+def refused_sign_in() -> AuthenticationError:
+    """Return what everybody is told who cannot sign in."""
+    return AuthenticationError(
+        "account, user name or password is wrong, or there were too many failures",
+        help="after failures, wait for a quarter of an hour; an administrator helps with `iam-sidecar user`",
+    )

@@ -7,12 +7,34 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from sidecar.model.errors import LimitExceededError, MfaError, SidecarError, ThrottledError
 from sidecar.services.callers import Caller
-from sidecar.services.mfa_journal import Change, Factor, MfaJournal
+from sidecar.services.mfa_journal import Change, Factor
 from sidecar.services.store import throttles as rows
 from sidecar.services.store.engine import Store
+
+
+class AttemptJournal(Protocol):
+    """Is told of attempts that failed; ``MfaJournal`` says what the arguments are."""
+
+    def refused(
+        self,
+        caller: Caller,
+        factor: Factor,
+        what: str,
+        error: MfaError | None,
+        *,
+        user_arn: str = "",
+        serial_number: str = "",
+    ) -> None:
+        """Tell of an attempt that failed, or (without an *error*) came while the user had to wait."""
+        ...
+
+    def changed(self, caller: Caller, change: Change, *, user_arn: str = "") -> None:
+        """Tell of a lock."""
+        ...
 
 
 class Throttles:
@@ -25,7 +47,7 @@ class Throttles:
     Thread-safety: that of the store.
     """
 
-    def __init__(self, *, store: Store, now: Callable[[], int], journal: MfaJournal) -> None:
+    def __init__(self, *, store: Store, now: Callable[[], int], journal: AttemptJournal) -> None:
         """
         Args:
             now: Gives nanoseconds since the epoch.

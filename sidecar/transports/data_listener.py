@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sidecar.core import LIMIT_NAMES, DataServer, Image
+from sidecar.core import LIMIT_NAMES, DataServer, Image, SessionState
 from sidecar.model.errors import SettingsError
 from sidecar.services.log import Log, NullLog
 from sidecar.transports.addresses import Address, UnixAddress, bind, bound_address, remove_socket_file
@@ -129,6 +129,7 @@ class DataListener:
         self._bound: list[Address] = []
         self._server: DataServer | None = None
         self._image: Image | None = None
+        self._sessions: SessionState | None = None
 
     def start(self) -> tuple[Address, ...]:
         """
@@ -151,6 +152,7 @@ class DataListener:
             if self._recording is not None:
                 server.keep_log(**dataclasses.asdict(self._recording))
             server.publish(self._image)
+            server.publish_sessions(self._sessions)
             server.start()
         except OSError as error:
             raise SettingsError(
@@ -158,7 +160,7 @@ class DataListener:
                 help="name fewer workers",
             ) from None
         self._server = server
-        self._image = None
+        self._image, self._sessions = None, None
         return tuple(self._bound)
 
     def publish(self, image: Image) -> None:
@@ -167,6 +169,13 @@ class DataListener:
             self._image = image
         else:
             self._server.publish(image)
+
+    def publish_sessions(self, state: SessionState) -> None:
+        """Have every worker open session tokens by *state* from its next call on."""
+        if self._server is None:
+            self._sessions = state
+        else:
+            self._server.publish_sessions(state)
 
     def set_serving(self, is_serving: bool) -> None:
         """Say in the health service whether decisions can be given."""

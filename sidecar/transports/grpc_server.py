@@ -5,21 +5,21 @@ gRPC listeners on grpcio: management, and the Unix socket that serves decisions 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from secrets import token_hex
 from typing import Any, NoReturn
 
 import grpc
 from google.rpc import status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from grpc_status import rpc_status
 
-from sidecar.model.errors import InternalError, SettingsError, SidecarError
+from sidecar.model.errors import SettingsError, SidecarError
 from sidecar.model.request import MAX_BATCH_BYTES
+from sidecar.services.callers import Caller
 from sidecar.services.log import Log, NullLog
 from sidecar.services.metrics import NullMetrics, RpcMetrics
 from sidecar.transports.addresses import (
@@ -30,10 +30,14 @@ from sidecar.transports.addresses import (
     guarded_socket_file,
     remove_socket_file,
 )
-from sidecar.transports.calls import coming_from
+from sidecar.transports.authentication import Authenticate, authorization_of, is_open
+from sidecar.transports.calls import made_by, peer_name
 from sidecar.transports.certificates import TlsFiles, server_credentials
-from sidecar.transports.grpc_services import Method, fault_answer
-from sidecar.transports.status import internal_status, status_code, status_of
+from sidecar.transports.faults import abort, is_ours, told
+from sidecar.transports.grpc_services import fault_answer
+from sidecar.transports.grpc_streams import StreamMethod, Streams
+from sidecar.transports.permissions import Method
+from sidecar.transports.status import status_code, status_of
 
 #: Calls that are worked on at the same time; further ones wait for one of these threads.
 WORKERS = 16
@@ -99,7 +103,8 @@ class GrpcListener:
         *,
         addresses: Sequence[Address],
         methods: Mapping[str, Mapping[str, Method]],
-        verify_authorization: Callable[[str | bytes | None], None] | None = None,
+        streams: Mapping[str, Mapping[str, StreamMethod]] | None = None,
+        authenticate: Authenticate | None = None,
         tls: TlsFiles | None = None,
         with_reflection: bool = False,
         metrics: RpcMetrics | None = None,
@@ -109,8 +114,8 @@ class GrpcListener:
         Args:
             addresses: Where to listen.
             methods: What to serve, by service and method.
-            verify_authorization: Raises unless the value of the ``authorization`` header will do;
-                None serves everybody who can connect.
+            streams: Methods of the same services that answer with a stream.
+            authenticate: Says who calls, or raises; None serves everybody who can connect as the administrator.
             tls: For the TCP addresses.
             with_reflection: Whether to describe the services to those who may call them.
             metrics: What counts the calls.
@@ -118,20 +123,26 @@ class GrpcListener:
         """
         self._addresses = tuple(addresses)
         self._bound: list[Address] = []
+        self._authenticate = authenticate
         self._tls = tls
         self._metrics: RpcMetrics = metrics or NullMetrics()
         self._log: Log = log or NullLog()
         self._health = HealthService(methods)
         self._calls = _Calls()
+        self._streams = Streams(
+            caller_of=functools.partial(_caller_of, authenticate), metrics=self._metrics, log=self._log
+        )
         interceptors: list[grpc.ServerInterceptor] = []
-        if verify_authorization is not None:
-            interceptors.append(_Guard(verify_authorization, self._metrics))
+        if authenticate is not None:
+            interceptors.append(_Guard(authenticate, self._metrics))
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="grpc")
         self._server = grpc.server(
             self._pool, interceptors=interceptors, options=_OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS
         )
         for service, functions in methods.items():
             handlers = {name: self._handler(service, name, function) for name, function in functions.items()}
+            for name, stream in (streams or {}).get(service, {}).items():
+                handlers[name] = self._streams.handler(service, name, stream)
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if with_reflection:
@@ -158,10 +169,12 @@ class GrpcListener:
         """Take no more calls, and let those under way end within *grace* seconds."""
         self._health.enter_graceful_shutdown()
         has_ended = self._server.stop(grace)
+        self._streams.end()
         self._calls.wait_for_end(has_ended, grace)
         # What is left are streams that nobody means to end, such as those that watch our health.
         self._server.stop(0).wait(1)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._streams.close()
         for address in self._bound:
             # Only our own: an address that was not free belongs to somebody else.
             if isinstance(address, UnixAddress):
@@ -184,35 +197,28 @@ class GrpcListener:
         return TcpAddress(address.host, port)
 
     def _handler(self, service: str, name: str, function: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
-        method = f"{service.rpartition('.')[2]}/{name}"
-        metrics, log, calls = self._metrics, self._log, self._calls
+        method, method_path = f"{service.rpartition('.')[2]}/{name}", f"/{service}/{name}"
+        metrics, log, calls, authenticate = self._metrics, self._log, self._calls, self._authenticate
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
-            with calls, coming_from(context.peer()):
+            with calls:
                 return answer_counted(request, context)
 
         def answer_counted(request: bytes, context: grpc.ServicerContext) -> bytes:
             try:
-                response = function(request)
+                # The guard has let the call through; whose it is does not travel from there to here.
+                with made_by(_caller_of(authenticate, method_path, context)):
+                    response = function(request)
             except Exception as error:
-                if isinstance(error, SidecarError) and not isinstance(error, InternalError):
-                    status, code = status_of(error), status_code(error)
-                else:
-                    error_id = token_hex(8)
-                    cause = error.cause if isinstance(error, InternalError) else error
-                    log.error("rpc_failed", method=method, error_id=error_id, cause=repr(cause), exc_info=True)
-                    fault = fault_answer(name, request)
-                    if fault is not None:
-                        denials, count = fault
-                        metrics.record_fault_denials(count)
-                        metrics.record_rpc(method, "OK")
-                        return denials
-                    status, code = internal_status(error_id), grpc.StatusCode.INTERNAL
-            else:
-                metrics.record_rpc(method, "OK")
-                return response
-            metrics.record_rpc(method, code.name)
-            _abort(context, status)
+                code, status = told(error, method=method, log=log)
+                fault = fault_answer(name, request) if is_ours(error) else None
+                if fault is None:
+                    metrics.record_rpc(method, code.name)
+                    abort(context, status)
+                response, count = fault
+                metrics.record_fault_denials(count)
+            metrics.record_rpc(method, "OK")
+            return response
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -253,15 +259,14 @@ class _Calls:
 
 class _Guard(grpc.ServerInterceptor):
     """
-    Lets nobody but the administrator through, except to the health service.
+    Lets nobody through who shows no credential, except to health and to sign-in.
 
     Thread-safety: immutable.
     """
 
-    def __init__(self, verify_authorization: Callable[[str | bytes | None], None], metrics: RpcMetrics) -> None:
-        self._verify = verify_authorization
+    def __init__(self, authenticate: Authenticate, metrics: RpcMetrics) -> None:
+        self._authenticate = authenticate
         self._metrics = metrics
-        self._open = f"/{health.SERVICE_NAME}/"
 
     def intercept_service(
         self,
@@ -269,19 +274,27 @@ class _Guard(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Pass the call on, or answer it with UNAUTHENTICATED."""
-        if handler_call_details.method.startswith(self._open):
+        method = handler_call_details.method
+        if is_open(method):
             return continuation(handler_call_details)
-        values = [value for key, value in handler_call_details.invocation_metadata or () if key == "authorization"]
         try:
-            # Two credentials are none: which of them counts is not ours to guess.
-            self._verify(values[0] if len(values) == 1 else None)
+            self._authenticate(authorization_of(handler_call_details.invocation_metadata or ()), "")
         except SidecarError as error:
             handler = continuation(handler_call_details)
             # What nobody serves has no name here: callers could make up any number of them.
-            path = handler_call_details.method.rpartition(".")[2] if handler is not None else "unknown"
+            path = method.rpartition(".")[2] if handler is not None else "unknown"
             self._metrics.record_rpc(path, status_code(error).name)
             return _refusal(handler, status_of(error))
         return continuation(handler_call_details)
+
+
+def _caller_of(authenticate: Authenticate | None, method: str, context: grpc.ServicerContext) -> Caller:
+    peer = peer_name(context.peer())
+    if authenticate is None:
+        return Caller.administrator(peer)
+    if is_open(method):
+        return Caller.anonymous(peer)
+    return authenticate(authorization_of(context.invocation_metadata()), peer)
 
 
 def _refusal(
@@ -290,14 +303,8 @@ def _refusal(
     """Return a handler of the same shape as *handler* that does nothing but refuse."""
 
     def refuse(_request: Any, context: grpc.ServicerContext) -> NoReturn:
-        _abort(context, status)
+        abort(context, status)
 
     if handler is not None and handler.request_streaming:
         return grpc.stream_stream_rpc_method_handler(refuse)
     return grpc.unary_unary_rpc_method_handler(refuse)
-
-
-def _abort(context: grpc.ServicerContext, status: status_pb2.Status) -> NoReturn:
-    """End the call with *status*; its details travel in the trailer."""
-    context.abort_with_status(rpc_status.to_status(status))
-    raise AssertionError("unreachable: the line above raises")

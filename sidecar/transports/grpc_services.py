@@ -7,7 +7,7 @@ What they raise is for ``grpc_server`` to turn into a status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -25,13 +25,12 @@ from sidecar.transports.messages import (
     simulate_request_from_wire,
     snapshot_to_wire,
 )
+from sidecar.transports.permissions import Method, Permissions
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 
 AUTHORIZATION_SERVICE = "sidecar.v1.AuthorizationService"
 SIMULATION_SERVICE = "sidecar.v1.SimulationService"
 SNAPSHOT_SERVICE = "sidecar.v1.SnapshotService"
-
-Method = Callable[[bytes], bytes]
 
 _MessageT = TypeVar("_MessageT", bound=Message)
 
@@ -79,14 +78,14 @@ def decision_methods(authorizer: AuthorizerService) -> dict[str, Method]:
 
 
 def management_methods(
-    *, authorizer: AuthorizerService, simulator: SimulatorService, snapshots: SnapshotHolder
+    *, authorizer: AuthorizerService, simulator: SimulatorService, snapshots: SnapshotHolder, permissions: Permissions
 ) -> dict[str, Mapping[str, Method]]:
-    """Return every method of the management listener, by service and name."""
+    """Return the methods about decisions and snapshots, by service and name."""
 
     def explain(request: bytes) -> bytes:
         message = _parse(pb.ExplainRequest, request)
-        if message.request.WhichOneof("caller") == "session_token":
-            # As in Authorize: a token that is not one of ours denies.
+        if message.request.WhichOneof("caller") == "session_token" and not message.request.session_token:
+            # As in Authorize: who says that there is a session, and shows none, is not somebody without one.
             answer = Answer(Decision.IMPLICIT_DENY, PolicyLayer.UNSPECIFIED, Reason.SESSION_INVALID)
             loaded = snapshots.loaded
             revision = "" if loaded is None else loaded.image.revision
@@ -112,11 +111,12 @@ def management_methods(
         _parse(pb.ReloadSnapshotRequest, request)
         return reload_result_to_wire(snapshots.reload()).SerializeToString()
 
-    return {
+    methods: dict[str, dict[str, Method]] = {
         AUTHORIZATION_SERVICE: {**decision_methods(authorizer), "Explain": explain},
         SIMULATION_SERVICE: {"Simulate": simulate},
         SNAPSHOT_SERVICE: {"GetSnapshot": get_snapshot, "ReloadSnapshot": reload_snapshot},
     }
+    return {service: permissions.guard(service, functions) for service, functions in methods.items()}
 
 
 def fault_answer(method: str, request: bytes) -> tuple[bytes, int] | None:

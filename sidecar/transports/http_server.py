@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-``/metrics``, ``/livez`` and ``/readyz``, for Prometheus and kubelets, and nothing else.
+Serving HTTP, and the small application of ``/metrics``, ``/livez`` and ``/readyz`` for Prometheus and kubelets.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import uvicorn
@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sidecar.model.errors import SettingsError
@@ -83,8 +84,21 @@ class HttpListener:
     Thread-safety: ``start`` and ``stop`` belong to one thread.
     """
 
-    def __init__(self, *, address: TcpAddress, application: Starlette) -> None:
+    def __init__(
+        self,
+        *,
+        address: TcpAddress,
+        application: ASGIApp,
+        name: str = "http",
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
+        """
+        Args:
+            name: What the listener is called in messages.
+            trusted_proxies: Addresses whose ``X-Forwarded-For`` is believed.
+        """
         self._address = address
+        self._name = name
         config = uvicorn.Config(
             application,
             http=_ShortLivedProtocol,
@@ -96,6 +110,8 @@ class HttpListener:
             timeout_keep_alive=5,
             timeout_graceful_shutdown=2,
             ws="none",
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
         )
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
@@ -110,13 +126,13 @@ class HttpListener:
         listener = bind_tcp(self._address)
         bound = TcpAddress(self._address.host, listener.getsockname()[1])
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="http", daemon=True
+            target=self._server.run, kwargs={"sockets": [listener]}, name=self._name, daemon=True
         )
         self._thread.start()
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise SettingsError(f"the http listener on `{bound}` did not start")
+                raise SettingsError(f"the {self._name} listener on `{bound}` did not start")
             time.sleep(0.005)
         return bound
 

@@ -14,8 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from sidecar.model.errors import RequestError
 from sidecar.transports.calls import current_caller
-from sidecar.transports.grpc_services import Method
-from sidecar.transports.permissions import require
+from sidecar.transports.permissions import Method, Permissions
 from sidecar.transports.qr import qr_png
 from sidecar.wire.sidecar.v1 import mfa_pb2 as pb
 
@@ -28,13 +27,15 @@ MFA_SERVICE = "sidecar.v1.MfaService"
 _RequestT = TypeVar("_RequestT", bound=Message)
 
 
-def mfa_methods(open_services: Callable[[], MfaServices]) -> dict[str, Method]:
+def mfa_methods(open_services: Callable[[], MfaServices], permissions: Permissions) -> dict[str, Method]:
     """
     Return the methods by name.
 
     Args:
         open_services: Gives what does the work; called by each call.
+        permissions: Says who may make a call.
     """
+    require = permissions.require
 
     def begin_totp_enrollment(data: bytes) -> bytes:
         request, caller = _parse(pb.BeginTotpEnrollmentRequest, data), current_caller()

@@ -2,17 +2,22 @@
 """
 The one table of what a caller needs for each call of the management listener.
 
-The administrator's token is enough for every call. Anybody else needs the action on the resource: the action of AWS
-where there is one, ``sidecar:<RpcName>`` where there is none.
+The administrator's token is enough for every call but those of ``SessionService``, where it is no principal. Anybody
+else needs the action on the resource: the action of AWS where there is one, ``sidecar:<RpcName>`` where there is none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
 from sidecar.model.errors import PermissionDeniedError
 from sidecar.services.callers import Caller
+from sidecar.services.sessions.asking import Engine, require_allowed
+from sidecar.transports.calls import current_caller
+
+Method = Callable[[bytes], bytes]
 
 
 class On(StrEnum):
@@ -22,6 +27,9 @@ class On(StrEnum):
     USER = "the user's ARN"
     OWNER = "the ARN of the device's user"
     OWN_SESSION = "the caller's own session"
+    ROLE = "the role's ARN"
+    OTHER_USER = "the ARN of the session's user, where that is another sign-in"
+    NOTHING = "nothing: it needs no credential"
 
 
 class Permission(NamedTuple):
@@ -29,7 +37,7 @@ class Permission(NamedTuple):
     What a call needs.
 
     Attributes:
-        action: Empty where the session that the request names is all that is needed.
+        action: Empty where nothing is asked of policies.
     """
 
     action: str
@@ -38,6 +46,7 @@ class Permission(NamedTuple):
 
 _AUTHORIZATION = "sidecar.v1.AuthorizationService"
 _MFA = "sidecar.v1.MfaService"
+SESSION_SERVICE = "sidecar.v1.SessionService"
 
 #: By service and method.
 PERMISSIONS: dict[str, dict[str, Permission]] = {
@@ -60,24 +69,61 @@ PERMISSIONS: dict[str, dict[str, Permission]] = {
         "GenerateRecoveryCodes": Permission("sidecar:GenerateRecoveryCodes", On.USER),
         "ListDevices": Permission("iam:ListMFADevices", On.USER),
         "DeactivateDevice": Permission("iam:DeactivateMFADevice", On.OWNER),
+        "BeginChallenge": Permission("", On.OWN_SESSION),
+        "AnswerChallenge": Permission("", On.OWN_SESSION),
+        "WatchChallenge": Permission("", On.OWN_SESSION),
+        "CollectProof": Permission("", On.OWN_SESSION),
+    },
+    # What these ask of policies is part of what they do.
+    SESSION_SERVICE: {
+        "SignIn": Permission("", On.NOTHING),
+        "GetSessionToken": Permission("sts:GetSessionToken", On.EVERYTHING),
+        "AssumeRole": Permission("sts:AssumeRole", On.ROLE),
+        "GetCallerIdentity": Permission("", On.OWN_SESSION),
+        "RevokeSession": Permission("sidecar:RevokeSession", On.OTHER_USER),
     },
 }
 
 
-def require(caller: Caller, service: str, method: str, resource: str) -> None:
+class Permissions:
     """
-    Pass if *caller* may make the call on *resource*.
+    Asks our own engine whether a caller may make a call.
 
-    Raises:
-        PermissionDeniedError: It may not.
+    Thread-safety: that of the engine.
     """
-    permission = PERMISSIONS[service][method]
-    if caller.is_administrator:
-        return
-    raise PermissionDeniedError(
-        f"`{caller.name}` is not authorized to perform {permission.action} on `{resource}`",
-        help="ask an administrator for a policy that allows it",
-    )
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def require(self, caller: Caller, service: str, method: str, resource: str = "*") -> None:
+        """
+        Pass if *caller* may make the call on *resource*.
+
+        Args:
+            resource: Empty where what the call names is not there: then the caller has to be allowed it on everything.
+
+        Raises:
+            StepUpRequiredError: It may once a second factor is proved.
+            PermissionDeniedError: It may not.
+        """
+        permission = PERMISSIONS[service][method]
+        if caller.is_administrator or not permission.action:
+            return
+        if caller.claims is None:
+            raise PermissionDeniedError("nobody may make this call without a credential")
+        action, target = permission.action, resource or "*"
+        require_allowed(self._engine.decide_for(caller, action, target), caller, action, target)
+
+    def guard(self, service: str, methods: Mapping[str, Method]) -> dict[str, Method]:
+        """Return *methods* of which each first sees to it that its caller may make it on everything."""
+        return {name: self._guarded(service, name, function) for name, function in methods.items()}
+
+    def _guarded(self, service: str, name: str, function: Method) -> Method:
+        def call(request: bytes) -> bytes:
+            self.require(current_caller(), service, name)
+            return function(request)
+
+        return call
 
 
 def permissions_page() -> str:
@@ -85,5 +131,6 @@ def permissions_page() -> str:
     rows = ["| call | action | on |", "| --- | --- | --- |"]
     for service, methods in PERMISSIONS.items():
         for method, permission in methods.items():
-            rows.append(f"| `{service.rpartition('.')[2]}/{method}` | `{permission.action}` | {permission.on} |")
+            action = f"`{permission.action}`" if permission.action else "none"
+            rows.append(f"| `{service.rpartition('.')[2]}/{method}` | {action} | {permission.on} |")
     return "\n".join(rows) + "\n"

@@ -26,6 +26,7 @@ from sidecar.model.errors import (
     SettingsError,
     SidecarError,
     SourceUnavailableError,
+    StepUpRequiredError,
     ThrottledError,
 )
 
@@ -50,6 +51,10 @@ STATUS_BY_ERROR: dict[type[SidecarError], grpc.StatusCode] = {
 
 #: What every caller is told of a proof that did not hold: which check failed is for the audit trail alone.
 PROOF_REFUSED = "the proof was not accepted"
+
+#: Domain of details for programs, and the reason of the one that says that a second factor would do.
+ERROR_DOMAIN = "iam-sidecar"
+MFA_REQUIRED = "MFA_REQUIRED"
 
 #: Bytes of a serialized status. It travels in base64, and so stays below 4 KiB.
 MAX_STATUS_BYTES = 3 * 1024
@@ -79,6 +84,12 @@ def status_of(error: SidecarError) -> status_pb2.Status:
     if isinstance(error, MfaError):
         message = PROOF_REFUSED
     status = status_pb2.Status(code=code, message=_shorten(message, _MAX_MESSAGE))
+    info = _info(error)
+    if info is not None:
+        packed = any_pb2.Any()
+        packed.Pack(info)
+        status.details.append(packed)
+        return status
     violations = _violations(error)
     if not violations:
         return status
@@ -97,6 +108,22 @@ def status_of(error: SidecarError) -> status_pb2.Status:
     packed.Pack(details)
     status.details.append(packed)
     return status
+
+
+def _info(error: SidecarError) -> error_details_pb2.ErrorInfo | None:
+    """Return what a client needs to go on by itself: to sign in again, or to open a challenge and ask again."""
+    if isinstance(error, AuthenticationError) and error.reason != AuthenticationError.reason:
+        return error_details_pb2.ErrorInfo(reason=error.reason.upper(), domain=ERROR_DOMAIN)
+    if not isinstance(error, StepUpRequiredError):
+        return None
+    requirement = error.requirement
+    metadata = {
+        "methods": ",".join(method.word for method in requirement.methods),
+        "user_verification": "true" if requirement.user_verification else "false",
+    }
+    if requirement.max_age_seconds is not None:
+        metadata["max_age"] = str(requirement.max_age_seconds)
+    return error_details_pb2.ErrorInfo(reason=MFA_REQUIRED, domain=ERROR_DOMAIN, metadata=metadata)
 
 
 def internal_status(error_id: str) -> status_pb2.Status:

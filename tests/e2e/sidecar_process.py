@@ -90,9 +90,9 @@ def eventually(what: Callable[[], bool]) -> None:
 
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment without settings that somebody may have there."""
+    """Return the environment without settings that somebody may have there, and without a prompt on its usual port."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IAM_SIDECAR_")}
-    return {**kept, **(more or {})}
+    return {**kept, "IAM_SIDECAR_PROMPT": "off", **(more or {})}
 
 
 class Sidecar:

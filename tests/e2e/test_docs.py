@@ -38,7 +38,11 @@ INSTEAD = {
     "scripts/bench core": "test -f tests/bench/bench_core.py",
 }
 #: What stands in the pages, and the variables that turn it into a free port.
-PORTS = {"127.0.0.1:9192": "IAM_SIDECAR_MANAGEMENT", "127.0.0.1:9193": "IAM_SIDECAR_HTTP"}
+PORTS = {
+    "127.0.0.1:9192": "IAM_SIDECAR_MANAGEMENT",
+    "127.0.0.1:9193": "IAM_SIDECAR_HTTP",
+    "127.0.0.1:9194": "IAM_SIDECAR_PROMPT",
+}
 
 _HEREDOC = re.compile(r"<<'(\w+)'")
 

@@ -225,7 +225,7 @@ def test_kill_when_it_comes_without_warning_then_the_next_start_takes_everything
         token = sidecar.token
         assert sidecar.stop(signal.SIGKILL) == -signal.SIGKILL
     assert path.exists()
-    assert os.listdir(tmp_path / "state") == ["admin.token"]
+    assert sorted(os.listdir(tmp_path / "state")) == ["admin.token", "session.keys"]
 
     with serving(source, tmp_path / "state", *arguments) as sidecar:
         assert sidecar.token == token
@@ -239,7 +239,7 @@ def test_end_when_it_is_asked_for_then_the_status_is_0_and_nothing_is_left(
     with serving(source, tmp_path / "state") as sidecar:
         assert sidecar.stop(number) == 0
 
-    assert os.listdir(tmp_path / "state") == ["admin.token"]
+    assert sorted(os.listdir(tmp_path / "state")) == ["admin.token", "session.keys"]
     assert "Traceback" not in sidecar.log
 
 
@@ -396,7 +396,7 @@ def test_tls_when_the_files_are_no_certificate_then_it_refuses(source: Path, tmp
     (tmp_path / "nonsense").write_text("nonsense")
 
     done = run_cli(
-        *("serve", "--snapshot", str(source), "--state-dir", str(tmp_path / "state"), "--http", "off"),
+        *("serve", "--snapshot", str(source), "--state-dir", str(tmp_path / "state"), "--http", "off", "--data", "off"),
         *("--management", "127.0.0.1:0"),
         *("--tls-cert", str(tmp_path / "nonsense"), "--tls-key", str(tmp_path / "nonsense")),
     )

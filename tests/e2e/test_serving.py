@@ -23,6 +23,7 @@ ALL_SERVICES = {
     "sidecar.v1.SimulationService",
     "sidecar.v1.SnapshotService",
     "sidecar.v1.MfaService",
+    "sidecar.v1.SessionService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
 }

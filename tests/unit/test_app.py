@@ -2,6 +2,8 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -149,3 +151,21 @@ def test_run_when_a_snapshot_is_replaced_then_the_old_image_goes(tmp_path: Path)
 def _revision(thing: ReloadResult | LoadedSnapshot) -> str:
     snapshot = thing.snapshot if isinstance(thing, ReloadResult) else thing
     return "" if snapshot is None else snapshot.image.revision
+
+
+def test_application_when_it_has_no_people_then_neither_database_nor_hashes_nor_seals_are_loaded(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom tests.unit.test_app import make_application\n"
+        "application = make_application(Path(sys.argv[1]), [])\napplication._watch.refresh()\n"
+        "print(*sorted({'sqlalchemy', 'argon2', 'cryptography', 'fido2'} & set(sys.modules)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, env=environment
+    )
+
+    assert (run.returncode, run.stdout) == (0, "\n"), run.stderr
+    assert not (tmp_path / "state" / "mfa.db").exists()

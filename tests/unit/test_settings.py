@@ -22,6 +22,9 @@ def test_table_when_compared_then_it_names_every_field() -> None:
     folded = {
         "config",
         "allow_remote_data",
+        "public_url",
+        "prompt_proxy",
+        "allowed_return_url",
         *(setting.name for setting in SETTINGS if setting.name.startswith(("data_", "decision_log_"))),
     }
     assert {setting.name for setting in SETTINGS} - folded == {field.name for field in fields(Settings)} - {
@@ -206,6 +209,8 @@ def test_origins_when_none_is_stated_then_they_follow_from_the_relying_party() -
     assert load().allowed_origin == ("https://localhost", "http://localhost:9194")
     stated = ["https://example.org", "https://login.example.org:8443"]
     assert load({"rp_id": "example.org", "allowed_origin": stated}).allowed_origin == tuple(stated)
+    assert load({"prompt": "off"}).allowed_origin == ("https://localhost", "http://localhost:9194")
+    assert load({"prompt": "127.0.0.1:80"}).allowed_origin == ("https://localhost", "http://localhost")
 
 
 def test_page_when_compared_then_it_holds_the_table() -> None:

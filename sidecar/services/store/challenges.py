@@ -6,22 +6,13 @@ Challenges: one person is asked to prove a device, for one session.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from sidecar.model.challenge import ChallengeState
 from sidecar.services.store.schema import challenges
-
-
-class ChallengeState(StrEnum):
-    """How a challenge stands."""
-
-    OPEN = "open"
-    PROVED = "proved"
-    REFUSED = "refused"
-    EXPIRED = "expired"
 
 
 class Challenge(NamedTuple):
@@ -33,6 +24,8 @@ class Challenge(NamedTuple):
         action: What the proof holds for alone; empty for everything.
         webauthn_challenge: What a security key signs.
         user_code: Shown wherever the challenge is, for the person to compare.
+        asked_by: ARN of the session, as the person is shown it.
+        asked_from: Address that it was asked from.
         method: What it was proved with.
         serial_number: Of the device; empty for a recovery code.
     """
@@ -47,6 +40,8 @@ class Challenge(NamedTuple):
     user_code: str
     state: ChallengeState
     expires_at_ms: int
+    asked_by: str
+    asked_from: str
     proved_at_ms: int | None = None
     method: str | None = None
     serial_number: str | None = None

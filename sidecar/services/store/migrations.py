@@ -137,6 +137,50 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(2, ("ALTER TABLE totp_secrets ADD COLUMN algorithm TEXT NOT NULL DEFAULT 'sha1'",)),
+    Migration(
+        3,
+        (
+            """
+            CREATE TABLE passwords (
+                user_id TEXT NOT NULL PRIMARY KEY,
+                user_arn TEXT NOT NULL,
+                account TEXT NOT NULL,
+                user_name TEXT NOT NULL,
+                password_hash TEXT,
+                set_at_ms BIGINT,
+                last_used_at_ms BIGINT,
+                locked_at_ms BIGINT,
+                CONSTRAINT passwords_set CHECK ((password_hash IS NULL) = (set_at_ms IS NULL))
+            )
+            """,
+            "CREATE INDEX passwords_name ON passwords (account, user_name)",
+            """
+            CREATE TABLE password_history (
+                user_id TEXT NOT NULL REFERENCES passwords (user_id) ON DELETE CASCADE,
+                set_at_ms BIGINT NOT NULL,
+                password_hash TEXT NOT NULL,
+                PRIMARY KEY (user_id, set_at_ms)
+            )
+            """,
+            """
+            CREATE TABLE revocations (
+                kind INTEGER NOT NULL,
+                subject {bytes} NOT NULL,
+                before_ms BIGINT NOT NULL,
+                expires_at_ms BIGINT NOT NULL,
+                PRIMARY KEY (kind, subject)
+            )
+            """,
+            "CREATE INDEX revocations_expires ON revocations (expires_at_ms)",
+        ),
+    ),
+    Migration(
+        4,
+        (
+            "ALTER TABLE challenges ADD COLUMN asked_by TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE challenges ADD COLUMN asked_from TEXT NOT NULL DEFAULT ''",
+        ),
+    ),
 )
 
 #: Number of the lock that keeps two sidecars from migrating one PostgreSQL at a time.

@@ -115,6 +115,8 @@ challenges = Table(
     Column("serial_number", Text),
     Column("user_verified", Boolean),
     Column("collected_at_ms", BigInteger),
+    Column("asked_by", Text, nullable=False),
+    Column("asked_from", Text, nullable=False),
     Index(
         "challenges_one_open",
         "session",
@@ -159,4 +161,40 @@ recovery_codes = Table(
     Column("user_arn", Text, ForeignKey("recovery_sets.user_arn", ondelete="CASCADE"), primary_key=True),
     Column("digest", LargeBinary, primary_key=True),
     Column("used_at_ms", BigInteger),
+)
+
+#: Sign-in of users, by unique id: one who is made anew under an old name has none.
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("user_arn", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("password_hash", Text),
+    Column("set_at_ms", BigInteger),
+    Column("last_used_at_ms", BigInteger),
+    Column("locked_at_ms", BigInteger),
+    CheckConstraint("(password_hash IS NULL) = (set_at_ms IS NULL)", name="passwords_set"),
+    Index("passwords_name", "account", "user_name"),
+)
+
+#: Passwords that a user had, the present one included, so that none is used again.
+password_history = Table(
+    "password_history",
+    metadata,
+    Column("user_id", Text, ForeignKey("passwords.user_id", ondelete="CASCADE"), primary_key=True),
+    Column("set_at_ms", BigInteger, primary_key=True),
+    Column("password_hash", Text, nullable=False),
+)
+
+#: What ends sessions and voids proofs before their time; of no use once everything that it could end is over.
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("kind", Integer, primary_key=True),
+    Column("subject", LargeBinary, primary_key=True),
+    Column("before_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Index("revocations_expires", "expires_at_ms"),
 )

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.core import Image
 from sidecar.services.store.engine import Store, open_store
 from tests.postgresql_cluster import Cluster, postgresql_cluster
 from tests.unit.services.mfa_kit import Kit
+from tests.unit.services.session_kit import SessionKit, build_image
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,23 @@ def store(store_url: str, tmp_path: Path) -> Iterator[Store]:
 def kit(store: Store, tmp_path: Path) -> Kit:
     """All services on an empty store."""
     return Kit(store, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def session_image() -> Image:
+    """The snapshot of the tests of sessions."""
+    return build_image()
+
+
+@pytest.fixture
+def sessions(store: Store, tmp_path: Path, session_image: Image) -> SessionKit:
+    """Sessions on an empty store."""
+    return SessionKit(store, tmp_path, session_image)
+
+
+@pytest.fixture
+def lite(tmp_path: Path, session_image: Image) -> Iterator[SessionKit]:
+    """The same on SQLite alone, for rules that no database has a part in."""
+    store = open_store("", state_dir=tmp_path)
+    yield SessionKit(store, tmp_path, session_image)
+    store.close()

@@ -120,7 +120,7 @@ class Kit:
         self.metrics = ListedMetrics()
         self.keys = KeyFile(folder / "mfa.key")
         self.keys.create()
-        self.party = RelyingParty(id=RP_ID, origins=(ORIGIN,), **party)
+        self.party = RelyingParty(**{"id": RP_ID, "origins": (ORIGIN,), **party})
         self.services: MfaServices = build_mfa(
             store=store,
             keys=self.keys,

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.model.errors import AuthenticationError, SettingsError
-from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir, read_admin_token
+from sidecar.services.admin_token import (
+    AdminToken,
+    bearer_token,
+    create_admin_token,
+    prepare_state_dir,
+    read_admin_token,
+)
 
 TOKEN = "t" * 43
 
@@ -109,7 +115,7 @@ def test_token_when_it_is_a_link_or_nothing_then_it_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN} ".encode()])
 def test_authorization_when_it_carries_the_token_then_it_passes(header: str | bytes) -> None:
-    AdminToken(TOKEN).verify_authorization(header)
+    AdminToken(TOKEN).verify_token(bearer_token(header))
 
 
 @pytest.mark.parametrize(
@@ -129,6 +135,6 @@ def test_authorization_when_it_carries_the_token_then_it_passes(header: str | by
 )
 def test_authorization_when_it_carries_anything_else_then_it_is_refused(header: str | bytes | None) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        AdminToken(TOKEN).verify_authorization(header)
+        AdminToken(TOKEN).verify_token(bearer_token(header))
 
     assert TOKEN not in str(caught.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from sidecar.model.challenge import ChallengeState
 from sidecar.model.errors import (
     LimitExceededError,
     MfaError,
@@ -25,7 +26,6 @@ from sidecar.services.challenges import (
     TotpAnswer,
 )
 from sidecar.services.mfa_journal import Change, Factor
-from sidecar.services.store.challenges import ChallengeState
 from tests.authenticators import Ctap2Key, U2fKey
 from tests.unit.services.mfa_kit import ADA, ADMINISTRATOR, BOB, Kit, session_of
 from tests.unit.services.test_devices import together

@@ -9,11 +9,16 @@ import grpc
 import pytest
 
 from sidecar.model.errors import InternalError, SettingsError, SourceUnavailableError
+from sidecar.services.bells import Bell
 from sidecar.services.metrics import NullMetrics
+from sidecar.transports import grpc_streams
 from sidecar.transports.addresses import TcpAddress
+from sidecar.transports.calls import current_caller
 from sidecar.transports.certificates import TlsFiles
 from sidecar.transports.grpc_server import GrpcListener
-from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, SNAPSHOT_SERVICE, Method
+from sidecar.transports.grpc_services import AUTHORIZATION_SERVICE, SNAPSHOT_SERVICE
+from sidecar.transports.grpc_streams import StreamMethod
+from sidecar.transports.permissions import Method
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 
 LOOPBACK = TcpAddress("127.0.0.1", 0)
@@ -169,3 +174,120 @@ def test_stop_when_a_call_never_ends_then_the_grace_does() -> None:
         listener.stop(0.1)
         assert future.exception() is not None
         go_on.set()
+
+
+@contextmanager
+def streaming(stream: StreamMethod, metrics: Recorder | None = None) -> Iterator[tuple[GrpcListener, Any]]:
+    """Serve one method that streams, and give the listener and what calls it with bytes."""
+    listener = GrpcListener(
+        addresses=[LOOPBACK],
+        methods={SNAPSHOT_SERVICE: {}},
+        streams={SNAPSHOT_SERVICE: {"Watch": stream}},
+        metrics=metrics,
+        log=Log(),
+    )
+    (address,) = listener.start()
+    try:
+        with grpc.insecure_channel(str(address), options=[("grpc.enable_http_proxy", 0)]) as channel:
+            yield listener, channel.unary_stream(f"/{SNAPSHOT_SERVICE}/Watch")
+    finally:
+        listener.stop(1)
+
+
+def test_stream_when_it_ends_then_all_of_it_came_and_who_asked_was_known() -> None:
+    metrics, peers = Recorder(), []
+
+    def count(request: bytes, _bell: Bell) -> Iterator[bytes]:
+        peers.append(current_caller().peer)
+        return (bytes([number]) for number in range(request[0]))
+
+    with streaming(count, metrics) as (_, call):
+        assert list(call(b"\x03", timeout=60)) == [b"\x00", b"\x01", b"\x02"]
+
+    assert metrics.rpcs == [("SnapshotService/Watch", "OK")]
+    assert peers[0].startswith("ipv4:127.0.0.1:")
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_stream_when_it_raises_ours_then_the_table_says_the_status(is_late: bool) -> None:
+    def refuse(_request: bytes, _bell: Bell) -> Iterator[bytes]:
+        def messages() -> Iterator[bytes]:
+            yield b"first"
+            raise SourceUnavailableError("gone", help="look")
+
+        if is_late:
+            return messages()
+        raise SourceUnavailableError("gone", help="look")
+
+    with streaming(refuse) as (_, call):
+        answers = call(b"", timeout=60)
+        if is_late:
+            assert next(answers) == b"first"
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNAVAILABLE, "gone (look)")
+
+
+def wait_for_the_bell(_request: bytes, bell: Bell) -> Iterator[bytes]:
+    yield b"open"
+    while not bell.is_over:
+        bell.wait(60)
+
+
+def test_stream_when_the_client_goes_then_it_ends() -> None:
+    ended = threading.Event()
+
+    def wait(request: bytes, bell: Bell) -> Iterator[bytes]:
+        yield from wait_for_the_bell(request, bell)
+        ended.set()
+
+    with streaming(wait) as (_, call):
+        answers = call(b"", timeout=60)
+        assert next(answers) == b"open"
+        answers.cancel()
+        assert ended.wait(60)
+
+
+def test_stream_when_the_listener_drains_then_its_client_is_told_to_call_again() -> None:
+    with streaming(wait_for_the_bell) as (listener, call):
+        answers = call(b"", timeout=60)
+        assert next(answers) == b"open"
+        stopping = threading.Thread(target=listener.stop, args=(60,))
+        stopping.start()
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+        stopping.join(60)
+
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.details() == "the sidecar is shutting down (call again)"
+
+
+def test_streams_when_there_are_too_many_then_a_further_one_is_refused_and_calls_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_streams, "MAX_STREAMS", 20)
+
+    with streaming(wait_for_the_bell) as (_, call):
+        # More than there are threads for other calls.
+        open_streams = [call(b"", timeout=60) for _ in range(20)]
+        assert [next(answers) for answers in open_streams] == [b"open"] * 20
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call(b"", timeout=60))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        open_streams[0].cancel()
+        eventually_open(call)
+        for answers in open_streams:
+            answers.cancel()
+
+
+def eventually_open(call: Any) -> None:
+    """Open a stream as soon as there is a place for it."""
+    for _ in range(600):
+        try:
+            assert next(call(b"", timeout=60)) == b"open"
+        except grpc.RpcError:
+            threading.Event().wait(0.05)
+        else:
+            return
+    raise AssertionError("no place came free")
