@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--shop", default="unix:shop.sock", help="address of the shop")
     parser.add_argument("--management", default="127.0.0.1:9192", help="management listener of the sidecar")
     parser.add_argument("--key", type=Path, default=Path("key.pem"), help="file of the key")
-    parser.add_argument("--origin", default="http://localhost:9194", help="what the key is used from")
+    parser.add_argument("--origin", default="https://localhost", help="what the key is used from")
     arguments = parser.parse_args()
     key = SoftwareKey(arguments.key, arguments.origin)
     with SessionClient(arguments.management) as sessions, StepUpClient(arguments.management) as step_up:
