@@ -67,6 +67,10 @@ class Streams:
                 yield from messages
                 if self._is_draining:
                     raise SourceUnavailableError("the sidecar is shutting down", help="call again")
+            except GeneratorExit:
+                # The call ended between two messages.
+                self._metrics.record_rpc(method, "CANCELLED")
+                raise
             except Exception as error:
                 code, status = told(error, method=method, log=self._log)
                 self._metrics.record_rpc(method, code.name)

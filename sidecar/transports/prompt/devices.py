@@ -14,6 +14,7 @@ from sidecar.model.errors import (
     RequestError,
     ThrottledError,
 )
+from sidecar.services.refusals import DeviceUnknownError
 from sidecar.services.store.devices import Device
 from sidecar.transports.mfa_service import MFA_SERVICE
 from sidecar.transports.prompt import failures
@@ -107,7 +108,7 @@ def confirm_app(visit: Visit, services: PromptServices) -> Reply:
     try:
         owner = services.mfa.devices.find_owner(serial_number)
         if owner != visit.person.arn:
-            return failures.of(MfaError("that enrolment is somebody else's"))
+            return failures.of(DeviceUnknownError("that enrolment is somebody else's"))
         _require(visit, services, "ConfirmTotpEnrollment")
         services.mfa.devices.confirm_totp(visit.signed_in, serial_number, *codes)
     except ThrottledError as error:

@@ -279,6 +279,20 @@ def test_password_when_it_is_set_while_somebody_signs_in_with_the_old_one_then_n
         assert sessions.caller(sessions.sign_in(password=new)).token
 
 
+def test_sign_in_when_the_password_is_replaced_while_it_is_looked_at_then_it_is_refused(lite: SessionKit) -> None:
+    lite.set_password()
+
+    class Meanwhile(PasswordHasher):
+        def verify(self, password_hash: str | None, password: str) -> bool:
+            is_right = super().verify(password_hash, password)
+            lite.set_password(password=OTHER_PASSWORD)
+            return is_right
+
+    lite.parts.sign_in._hasher = Meanwhile(**CHEAP)
+
+    assert refused(lite, password=PASSWORD) == "password_replaced"
+
+
 def test_password_when_another_clock_is_ahead_then_its_session_is_over_all_the_same(sessions: SessionKit) -> None:
     sessions.set_password()
     sessions.clock.advance(20)
