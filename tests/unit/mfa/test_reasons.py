@@ -49,7 +49,9 @@ def test_reasons_then_the_page_explains_each_and_no_other() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.reason)
 def test_reason_then_it_is_given_somewhere_and_a_case_pins_it(kind: type[MfaError]) -> None:
-    is_given = re.search(rf"\b{kind.__name__}(?:\(|\.reason\b)", SOURCE.replace(f"class {kind.__name__}(", "")) is not None
+    is_given = (
+        re.search(rf"\b{kind.__name__}(?:\(|\.reason\b)", SOURCE.replace(f"class {kind.__name__}(", "")) is not None
+    )
     is_pinned = f'"{kind.reason}"' in TESTS or re.search(rf"raises\(\(?[^)]*\b{kind.__name__}\b", TESTS) is not None
 
     assert is_given is (kind not in FAMILIES)
