@@ -20,7 +20,7 @@ import typer
 from sidecar.cli.mfa_store import AsJson, Config, StateDir, StoreUrl, terminal_caller
 from sidecar.cli.options import with_options
 from sidecar.cli.output import count_of, print_json, print_line
-from sidecar.model.errors import NotFoundError, RequestError
+from sidecar.model.errors import NotFoundError, RequestError, SettingsError
 
 if TYPE_CHECKING:
     from sidecar.model.directory import AccountFacts, UserFacts
@@ -159,6 +159,12 @@ def _opened(user_arn: str, where: UserOptions) -> Iterator[_Opened]:
 
     parse_user(user_arn, "--user")
     settings = where.load()
+    if not settings.state_dir.is_dir():
+        # Made for a slip of the pen, it would keep a password that no sidecar knows.
+        raise SettingsError(
+            f"there is no state directory `{settings.state_dir}`",
+            help="start the sidecar first, or name the directory that it has with --state-dir",
+        )
     image, _ = read_snapshot(settings.snapshot)
     user = image.find_user(user_arn)
     account = None if user is None else image.find_account(user.account)

@@ -51,7 +51,7 @@ class People:
 
     def command(self, *words: str, typed: str = "", with_source: bool = True) -> Any:
         """Run a command as somebody at a terminal would, in this process."""
-        flags = ["--state-dir", str(self.sidecar.state_dir)]
+        flags = [] if "--state-dir" in words else ["--state-dir", str(self.sidecar.state_dir)]
         flags += ["--snapshot", str(self._source)] if with_source else []
         return CliRunner().invoke(app, [*words, *flags], input=typed)
 
@@ -242,6 +242,8 @@ def test_terminal_when_passwords_and_locks_are_set_then_people_are_in_or_out(rea
     assert "there is no terminal" in str(silent.exception)
     strange = ready.command("user", "set-password", "--stdin", "--user", f"{BOB}by", typed=f"{PASSWORD}\n")
     assert "there is no user" in str(strange.exception)
+    elsewhere = ready.command("user", "set-password", "--stdin", "--user", BOB, "--state-dir", "nowhere")
+    assert "there is no state directory" in str(elsewhere.exception)
     garbled = ready.command("user", "lock", "--user", "bob")
     assert "no ARN of a user" in str(garbled.exception)
 
