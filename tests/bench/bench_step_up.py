@@ -120,7 +120,11 @@ def _in_turns(
         before, with_crowd = ([run[key]["p99"] for run in runs] for runs in (without, during))
         figures[f"{prefix}p99_us_without"] = round(statistics.median(before), 1)
         figures[f"{prefix}p99_us_during"] = round(statistics.median(with_crowd), 1)
-        figures[f"{prefix}p99_ratio"] = round(statistics.median(with_crowd) / statistics.median(before), 3)
+        # A run of a moment may have no call that the generator was there to see.
+        is_seen = statistics.median(before) > 0
+        figures[f"{prefix}p99_ratio"] = (
+            round(statistics.median(with_crowd) / statistics.median(before), 3) if is_seen else None
+        )
         figures[f"{prefix}p99_us_runs"] = [before, with_crowd]
     return figures
 

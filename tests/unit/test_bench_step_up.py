@@ -22,6 +22,7 @@ def test_bench_when_run_for_programs_then_it_gives_every_figure(capsys: pytest.C
     figures = json.loads(capsys.readouterr().out)
     assert figures["people"] == 4
     assert figures["step_up_ms_p99"] >= figures["step_up_ms_p50"] > 0
-    for prefix in ("", "all_"):
-        assert figures[f"{prefix}p99_us_during"] > 0
-        assert figures[f"{prefix}p99_ratio"] > 0
+    assert figures["all_p99_us_during"] > 0
+    assert figures["all_p99_ratio"] > 0
+    # So short a run may have no call that the generator was there to see.
+    assert (figures["p99_ratio"] is None) is (figures["p99_us_without"] == 0)

@@ -151,7 +151,8 @@ def test_log_when_records_are_offered_then_each_is_written_in_order(tmp_path: Pa
 
 
 def test_log_when_it_ends_then_what_was_offered_before_is_written(tmp_path: Path) -> None:
-    parts = Parts(tmp_path)
+    # Room for all of it: nobody says when the thread that writes has its turn.
+    parts = Parts(tmp_path, memory_bytes=8 * MIB)
     parts.log.start()
     for _ in range(100):
         parts.source.offer(100)
