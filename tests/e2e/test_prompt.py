@@ -161,7 +161,7 @@ def test_key_when_it_is_not_touched_then_the_page_waits_until_it_is_told_to_stop
     assert page.evaluate("document.querySelector('[data-start]').disabled")
     page.click("[data-cancel]")
     page.wait_for_status("You have stopped waiting.")
-    assert page.evaluate("document.activeElement.hasAttribute('data-start')")
+    page.wait("document.activeElement.hasAttribute('data-start')")
 
     # It can be tried again on the same page.
     key.set_touched(True)
@@ -422,8 +422,8 @@ def test_keyboard_when_there_is_nothing_else_then_it_is_enough(site: Site, conte
             page.press("Tab")
     page.leave_by(lambda: page.press("Enter"))
     assert page.heading == "Approve this?"
-    # The button stands ready under the finger; what it is for is read out before it.
-    assert page.evaluate("document.activeElement.innerText") == "Approve with key"
+    # The button stands ready under the finger as soon as the page is painted; what it is for is read out before it.
+    page.wait("document.activeElement.innerText === 'Approve with key'")
     page.leave_by(lambda: page.press("Enter"))
 
     assert page.heading == "Approved"
