@@ -23,6 +23,8 @@ cdef struct ImageView:
     uint32_t resource_policy_mask
     uint32_t wildcard_policy_mask
     uint32_t role_trust_mask
+    uint32_t route_host_mask
+    uint32_t route_edge_mask
     # Services whose actions or resources have rules of their own.
     uint32_t iam_service
     uint32_t sts_service
@@ -66,6 +68,20 @@ cdef struct ImageView:
     const StatementName *statement_names
     const uint32_t *session_sets
     const AccountDetails *account_details
+    const RouteSettings *route_settings
+    const RouteHost *route_hosts
+    const uint32_t *route_host_table
+    const RouteNode *route_nodes
+    const RouteEdge *route_edges
+    const uint32_t *route_edge_table
+    const RouteMixed *route_mixed
+    const RouteLeaf *route_leaves
+    const RouteRecord *routes
+    const RoutePiece *route_pieces
+    const RouteContext *route_context
+    const RouteText *route_texts
+    const CallerRule *caller_rules
+    const ClaimTest *claim_tests
 
 
 cdef inline uint32_t table_find_hashed(
@@ -144,6 +160,20 @@ cdef void view_point(ImageView *view, const uint8_t **place) noexcept nogil:
     view.statement_names = <const StatementName *>place[SECTION_STATEMENT_NAMES]
     view.session_sets = <const uint32_t *>place[SECTION_SESSION_SETS]
     view.account_details = <const AccountDetails *>place[SECTION_ACCOUNT_DETAILS]
+    view.route_settings = <const RouteSettings *>place[SECTION_ROUTE_SETTINGS]
+    view.route_hosts = <const RouteHost *>place[SECTION_ROUTE_HOSTS]
+    view.route_host_table = <const uint32_t *>place[SECTION_ROUTE_HOST_TABLE]
+    view.route_nodes = <const RouteNode *>place[SECTION_ROUTE_NODES]
+    view.route_edges = <const RouteEdge *>place[SECTION_ROUTE_EDGES]
+    view.route_edge_table = <const uint32_t *>place[SECTION_ROUTE_EDGE_TABLE]
+    view.route_mixed = <const RouteMixed *>place[SECTION_ROUTE_MIXED]
+    view.route_leaves = <const RouteLeaf *>place[SECTION_ROUTE_LEAVES]
+    view.routes = <const RouteRecord *>place[SECTION_ROUTES]
+    view.route_pieces = <const RoutePiece *>place[SECTION_ROUTE_PIECES]
+    view.route_context = <const RouteContext *>place[SECTION_ROUTE_CONTEXT]
+    view.route_texts = <const RouteText *>place[SECTION_ROUTE_TEXTS]
+    view.caller_rules = <const CallerRule *>place[SECTION_CALLER_RULES]
+    view.claim_tests = <const ClaimTest *>place[SECTION_CLAIM_TESTS]
     view.principal_mask = <uint32_t>view.counts[SECTION_PRINCIPAL_TABLE] - 1
     view.account_mask = <uint32_t>view.counts[SECTION_ACCOUNT_TABLE] - 1
     view.service_mask = <uint32_t>view.counts[SECTION_SERVICE_TABLE] - 1
@@ -152,6 +182,8 @@ cdef void view_point(ImageView *view, const uint8_t **place) noexcept nogil:
     view.resource_policy_mask = <uint32_t>view.counts[SECTION_RESOURCE_POLICY_TABLE] - 1
     view.wildcard_policy_mask = <uint32_t>view.counts[SECTION_WILDCARD_POLICY_TABLE] - 1
     view.role_trust_mask = <uint32_t>view.counts[SECTION_ROLE_TRUST_TABLE] - 1
+    view.route_host_mask = <uint32_t>view.counts[SECTION_ROUTE_HOST_TABLE] - 1
+    view.route_edge_mask = <uint32_t>view.counts[SECTION_ROUTE_EDGE_TABLE] - 1
 
 
 cdef void image_bind(ImageView *view, const uint8_t *base, uint64_t size) noexcept nogil:

@@ -143,6 +143,8 @@ class _Writer:
         if snapshot.session_policies is not None:
             self.flags |= CONSTANTS["IMAGE_SESSION_POLICIES"]
             self._append("SESSION_SETS", self._set(snapshot.session_policies).to_bytes(4, "little"))
+        self._table("ROUTE_HOST_TABLE", ())
+        self._table("ROUTE_EDGE_TABLE", ())
         self._write_actions()
         self._write_keys()
         if snapshot.root_is_allowed:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import struct
 
-from sidecar.compile import session_claims
-from sidecar.model import request, session
+from sidecar.compile import session_claims, step_up_ticket
+from sidecar.model import request, route, session
 from sidecar.model.decision import Decision, MfaMethod, PolicyLayer, Reason
 from sidecar.model.listener import CloseReason, ListenerLimit, RpcMethod, RpcStatus
 from sidecar.model.policy import Comparison, Qualifier, ValueType
 
 MAGIC = b"IAMIMAGE"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 ALIGNMENT = 64
 #: "No such record", in every field that holds an index.
 NONE = 0xFFFFFFFF
@@ -311,6 +311,129 @@ STATEMENT = Record(
     ),
 )
 
+#: How request targets are read; one record where there are routes, else none.
+ROUTE_SETTINGS = Record("RouteSettings", (("flags", "u32", "ROUTE_*"), ("reserved", "u32", "0")))
+
+#: Hosts of routes: exact in lower case, `.example.com` for `*.example.com`, and the empty name for any host.
+ROUTE_HOST = Record(
+    "RouteHost", (("name", "u32", "string"), ("name_len", "u32", ""), ("root", "u32", "node of the path `/`"))
+)
+
+#: What may come behind a beginning of a path, and which routes end there.
+ROUTE_NODE = Record(
+    "RouteNode",
+    (
+        ("mixed", "u32", "first of the children with text round a name, those with more text first"),
+        ("mixed_count", "u32", ""),
+        ("any", "u32", "node behind a segment of any text, or NONE"),
+        ("leaves", "u32", "first of the routes that end here, those that state methods first"),
+        ("leaf_count", "u32", ""),
+        ("rest", "u32", "first of the routes that take all that follows, likewise"),
+        ("rest_count", "u32", ""),
+        ("edge_count", "u32", "segments of fixed text that lead on; 0: the table need not be asked"),
+    ),
+)
+
+#: A segment of fixed text. Found by `hash_text(text) ^ parent * EDGE_MULTIPLIER`, modulo 2**32.
+ROUTE_EDGE = Record(
+    "RouteEdge",
+    (
+        ("text", "u32", "string, decoded; folded where case does not count"),
+        ("len", "u32", ""),
+        ("parent", "u32", ""),
+        ("child", "u32", ""),
+    ),
+)
+
+ROUTE_MIXED = Record(
+    "RouteMixed",
+    (
+        ("before", "u32", "string"),
+        ("before_len", "u32", ""),
+        ("behind", "u32", "string"),
+        ("behind_len", "u32", ""),
+        ("child", "u32", ""),
+    ),
+)
+
+ROUTE_LEAF = Record(
+    "RouteLeaf",
+    (
+        ("methods", "u32", "bit n: method n of HTTP_METHODS; ALL_METHODS: any"),
+        ("method", "u32", "string: a method that is not among them"),
+        ("method_len", "u32", "0: there is none"),
+        ("route", "u32", ""),
+    ),
+)
+
+#: One route. Its templates are runs of pieces.
+ROUTE = Record(
+    "RouteRecord",
+    (
+        ("id", "u32", "string"),
+        ("id_len", "u32", ""),
+        ("flags", "u32", "ROUTE_PUBLIC, ROUTE_FORWARD_TOKEN, ROUTE_PROOF_FOR_CALL"),
+        ("captures", "u32", "how many segments of its path are not fixed, in their order"),
+        ("action", "u32", "first piece"),
+        ("action_count", "u32", ""),
+        ("resource", "u32", "first piece"),
+        ("resource_count", "u32", ""),
+        ("account", "u32", "first piece"),
+        ("account_count", "u32", "0: there is none"),
+        ("context", "u32", "first entry"),
+        ("context_count", "u32", ""),
+    ),
+)
+
+ROUTE_PIECE = Record(
+    "RoutePiece",
+    (
+        ("source", "u32", "PIECE_*"),
+        ("text", "u32", "string: the text, or the name of what is taken; names of nested claims with a NUL between"),
+        ("len", "u32", ""),
+        ("capture", "u32", "which capture, where it is one"),
+        ("rule", "u32", "VALUE_RULE_*: what a value may hold"),
+    ),
+)
+
+ROUTE_CONTEXT = Record(
+    "RouteContext",
+    (("key", "u32", "string"), ("key_len", "u32", ""), ("pieces", "u32", "first piece"), ("piece_count", "u32", "")),
+)
+
+ROUTE_TEXT = Record("RouteText", (("text", "u32", "string"), ("len", "u32", "")))
+
+#: One way to tell who calls, in the order in which they are tried.
+CALLER_RULE = Record(
+    "CallerRule",
+    (
+        ("source", "u32", "CALLER_SOURCE_*"),
+        ("flags", "u32", "CALLER_HEADER, CALLER_COOKIE"),
+        ("name", "u32", "string: of a JWT the filter, a NUL and the payload; of an API key the header"),
+        ("name_len", "u32", ""),
+        ("tests", "u32", "of a JWT: first claim test; of a certificate: first piece that its name must match"),
+        ("test_count", "u32", ""),
+        ("texts", "u32", "of an API key: first of the texts: the name of the client, then digests in hex"),
+        ("text_count", "u32", ""),
+        ("principal", "u32", "first piece"),
+        ("principal_count", "u32", "0: nobody, the anonymous caller"),
+    ),
+)
+
+#: All tests of a rule must hold; of the texts of one, one must be the claim, or stand in it.
+CLAIM_TEST = Record(
+    "ClaimTest",
+    (
+        ("claim", "u32", "string; nested names with a NUL between"),
+        ("claim_len", "u32", ""),
+        ("texts", "u32", ""),
+        ("text_count", "u32", ""),
+    ),
+)
+
+#: Of the image in SHADOW_IMAGE: until when what it adds is in shadow. One record, or none.
+SHADOW = Record("Shadow", (("until", "i64", "seconds since the epoch"),))
+
 U8 = Record("", (("value", "u8", ""),))
 U16 = Record("", (("value", "u16", ""),))
 U32 = Record("", (("value", "u32", ""),))
@@ -356,6 +479,22 @@ SECTIONS: tuple[tuple[str, Record], ...] = (
     ("STATEMENT_NAMES", STATEMENT),
     ("SESSION_SETS", U32),
     ("ACCOUNT_DETAILS", ACCOUNT_DETAILS),
+    ("ROUTE_SETTINGS", ROUTE_SETTINGS),
+    ("ROUTE_HOSTS", ROUTE_HOST),
+    ("ROUTE_HOST_TABLE", U32),
+    ("ROUTE_NODES", ROUTE_NODE),
+    ("ROUTE_EDGES", ROUTE_EDGE),
+    ("ROUTE_EDGE_TABLE", U32),
+    ("ROUTE_MIXED", ROUTE_MIXED),
+    ("ROUTE_LEAVES", ROUTE_LEAF),
+    ("ROUTES", ROUTE),
+    ("ROUTE_PIECES", ROUTE_PIECE),
+    ("ROUTE_CONTEXT", ROUTE_CONTEXT),
+    ("ROUTE_TEXTS", ROUTE_TEXT),
+    ("CALLER_RULES", CALLER_RULE),
+    ("CLAIM_TESTS", CLAIM_TEST),
+    ("SHADOW", SHADOW),
+    ("SHADOW_IMAGE", U8),
 )
 
 SECTION_NUMBERS = {name: number for number, (name, _) in enumerate(SECTIONS)}
@@ -417,6 +556,23 @@ CONSTANTS: dict[str, int] = {
     "ENTRY_SESSION": 4,
     "ENTRY_SERVICE": 5,
     "MAX_PIECES": 1024,
+    **{f"ROUTE_{kind.name}": kind.value for kind in route.RouteFlag},
+    **{f"PIECE_{kind.name}": kind.value for kind in route.PieceSource},
+    **{f"VALUE_RULE_{kind.name}": kind.value for kind in route.ValueRule},
+    **{f"CALLER_SOURCE_{kind.name}": kind.value for kind in route.CallerSource},
+    "CALLER_HEADER": 1,
+    "CALLER_COOKIE": 2,
+    "ALL_METHODS": NONE,
+    "EDGE_MULTIPLIER": 0x9E3779B1,
+    "MAX_CAPTURES": route.MAX_CAPTURES,
+    "MAX_SEGMENTS": route.MAX_SEGMENTS,
+    "MAX_TARGET": route.MAX_TARGET,
+    "TICKET_VERSION": step_up_ticket.TICKET_VERSION,
+    "TICKET_LIFETIME_MS": step_up_ticket.LIFETIME_MS,
+    "TICKET_FOR_CALL": step_up_ticket.FOR_CALL,
+    "TICKET_HAS_MAX_AGE": step_up_ticket.HAS_MAX_AGE,
+    "TICKET_USER_VERIFICATION": step_up_ticket.USER_VERIFICATION,
+    "TICKET_MAX_RETURN_ADDRESS": step_up_ticket.MAX_RETURN_ADDRESS,
     **{f"VALUE_{kind.name}": kind.value for kind in ValueType},
     **{f"COMPARE_{kind.name}": kind.value for kind in Comparison},
     "QUALIFIER_NONE": Qualifier.NONE.value,
@@ -550,6 +706,7 @@ def cython_declarations() -> str:
         "RESERVED_PREFIXES": list(request.RESERVED_PREFIXES),
         "REASON_WORDS": [member.word for member in Reason],
         "MFA_WORDS": [member.word for member in MfaMethod],
+        "HTTP_METHODS": list(route.HTTP_METHODS),
     }
     sizes = ", ".join(str(record.struct.size) for _, record in SECTIONS)
     lines.append("cdef extern from *:")

@@ -83,6 +83,18 @@ class Reason(IntEnum):
     SESSION_UNVERIFIABLE = 21
     #: What AWS does not let a session of this kind call.
     SESSION_KIND_NOT_ALLOWED = 22
+    #: The route is public: nothing was asked.
+    PUBLIC_ROUTE = 23
+    #: No route covers the request.
+    NO_ROUTE = 24
+    #: The path of the request could be read in more than one way.
+    PATH_INVALID = 25
+    #: What a route takes from the request is not there, or cannot stand where the route puts it.
+    ROUTE_VALUE_INVALID = 26
+    #: Nothing in the request says who calls, or no rule maps it to a principal.
+    CALLER_UNKNOWN = 27
+    #: The request of the proxy cannot be read.
+    REQUEST_INVALID = 28
 
     @property
     def word(self) -> str:

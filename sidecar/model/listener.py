@@ -24,6 +24,7 @@ class RpcMethod(IntEnum):
     AUTHORIZE = 1
     BATCH_AUTHORIZE = 2
     HEALTH_CHECK = 3
+    CHECK = 4
 
     @property
     def word(self) -> str:
@@ -36,6 +37,7 @@ _METHOD_WORDS = {
     RpcMethod.AUTHORIZE: "Authorize",
     RpcMethod.BATCH_AUTHORIZE: "BatchAuthorize",
     RpcMethod.HEALTH_CHECK: "Health.Check",
+    RpcMethod.CHECK: "Check",
 }
 
 
