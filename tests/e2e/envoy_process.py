@@ -58,7 +58,7 @@ def placed_config(
     config: Json = json.loads(text)
     config["admin"]["address"] = _address("127.0.0.1:0")
     for listener in config["static_resources"]["listeners"]:
-        listener["address"]["socket_address"]["port_value"] = 0
+        listener["address"] = _address("127.0.0.1:0")
     places = {"iam-sidecar-prompt": [prompt], "shop": [shop], "shop-grpc": [shop_grpc]}
     places["iam-sidecar"] = [data] if isinstance(data, str) else list(data)
     for name, addresses in places.items():
@@ -123,7 +123,8 @@ class Envoy:
         self.log_path = folder / "envoy.log"
         self.access_log = Path(_access_log_path(config) or folder / "access.log")
         command = [envoy_program(), "-c", str(folder / "envoy.json"), "--concurrency", "1", "--log-level", "warning"]
-        command += ["--admin-address-path", str(self._admin_path), *(arguments or ["--disable-hot-restart"])]
+        command += ["--admin-address-path", str(self._admin_path), "--file-flush-interval-msec", "50"]
+        command += [*(arguments or ["--disable-hot-restart"])]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self._wait_until_live()
