@@ -56,7 +56,9 @@ class PromptKit:
         self.step_up = StepUpService(
             open_challenges=lambda: self.mfa.services.challenges,
             sessions=self.sessions,
+            tickets=self.mfa.tickets,
             prompt_url=lambda id: f"{origin}/challenge/{id}",
+            now=self.clock,
         )
         services = PromptServices(self.sessions, self.step_up, self.gatekeeper, lambda: self.mfa.services)
         self.application: Starlette = build_prompt(
