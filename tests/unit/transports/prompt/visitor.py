@@ -177,7 +177,7 @@ class Visitor:
     @property
     def caller(self) -> Caller:
         """The session that the browser keeps."""
-        token = self.client.cookies["__Host-session"]
+        token = self.client.cookies["__Host-sidecar-session"]
         return self.prompt.sessions.authenticate(token, "")
 
     def _arrive(self, response: httpx.Response) -> httpx.Response:
