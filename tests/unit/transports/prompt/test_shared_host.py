@@ -3,6 +3,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def touch(visitor: Visitor, key: Ctap2Key | U2fKey) -> str:
         return json.dumps(dict(client.get_assertion(json.loads(visitor.options)).get_response(0)))
 
 
-def refused(visitor: Visitor, **said: object) -> str:
+def refused(visitor: Visitor, **said: Any) -> str:
     """Give the page that somebody is led to whose request was refused."""
     return f"/step-up?ticket={visitor.prompt.mfa.ticket(visitor.caller.session, **said)}"
 
