@@ -18,6 +18,8 @@ include "load.pxi"        # memory of an image, and what Python sees of it
 include "glob.pxi"        # wildcards and ARNs
 include "value.pxi"       # numbers, dates, addresses, base64 in a request
 include "request.pxi"     # one question, bound to an image
+include "protobuf.pxi"    # protobuf's encoding, read and written
+include "attributes.pxi"  # what Envoy says of a request
 include "seal.pxi"        # seals and digests, through libcrypto
 include "claims.pxi"      # what a session token says
 include "token.pxi"       # session tokens: opened, checked, known again
@@ -26,7 +28,7 @@ include "rules.pxi"       # whether a rule applies, whether a set of them denies
 include "parties.pxi"     # caller, action, resource and its owner
 include "decide.pxi"      # layers, the order of evaluation, MFA
 include "explain.pxi"     # everything that led to a decision
-include "wire.pxi"        # protobuf in and out
+include "wire.pxi"        # AuthorizeRequest in, AuthorizeResponse out
 include "telemetry.pxi"   # counters, histograms and the ring of decision records
 include "answer.pxi"      # one request or batch, decided, counted and recorded
 include "sessions.pxi"    # what Python sees of session tokens

@@ -47,6 +47,8 @@ MAY = {
     "glob": set[str](),
     "value": set[str](),
     "request": set[str](),
+    "protobuf": set[str](),
+    "attributes": set[str](),
     "seal": set[str](),
     "claims": set[str](),
     "token": set[str](),
