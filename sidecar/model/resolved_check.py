@@ -12,6 +12,8 @@ from sidecar.model.decision import Reason
 from sidecar.model.request import ContextValue
 from sidecar.model.route import CallerSource, RouteFlag
 
+_NO_FLAGS = RouteFlag(0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedCheck:
@@ -33,7 +35,7 @@ class ResolvedCheck:
     reason: Reason
     segments: tuple[str, ...] = ()
     route_id: str = ""
-    flags: RouteFlag = RouteFlag(0)
+    flags: RouteFlag = _NO_FLAGS
     captures: tuple[str, ...] = ()
     action: str = ""
     resource: str = ""
