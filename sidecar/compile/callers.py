@@ -127,9 +127,7 @@ class _Reader:
         kinds = [kind for kind in value if kind in _KINDS]
         if len(kinds) != 1:
             if kinds or not value:
-                self._place.error(
-                    path, "a caller is one thing", "one of `" + "`, `".join(_KINDS) + "`, as in `- jwt: …`"
-                )
+                self._place.error(path, "a caller is one thing", "one of `" + "`, `".join(_KINDS) + "`")
             return "", None
         kind = kinds[0]
         # `- anonymous:` with nothing behind it is null in YAML.
@@ -163,12 +161,12 @@ class _Reader:
     def _jwt(self, value: JsonObject, path: str) -> tuple[str, str]:
         self._place.known_keys(value, path, _JWT_KEYS, "`jwt`")
         texts = {"filter": JWT_FILTER, "payload": JWT_PAYLOAD}
-        for key in texts:
+        for key, default in tuple(texts.items()):
             if key in value:
                 found = self._place.text(value[key], f"{path}.{key}", f"`{key}`")
                 if found is not None and (len(found.encode()) > _MAX_FILTER or not found.isprintable()):
                     self._place.error(f"{path}.{key}", f"{quote(found)} cannot be a name of metadata")
-                texts[key] = found or texts[key]
+                texts[key] = found or default
         names = Names({}, {PieceSource.JWT, PieceSource.EXTENSION}, "a rule of `jwt`")
         for rule_path, rule in self._entries(value, path, "rules", _JWT_RULE_KEYS, "a rule of `jwt`"):
             tests = self._tests(rule, rule_path)

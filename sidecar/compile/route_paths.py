@@ -17,7 +17,6 @@ from sidecar.model.route import (
     MAX_CAPTURES,
     MAX_SEGMENTS,
     MAX_TARGET,
-    NO_FLAGS,
     RouteFlag,
     Segment,
     SegmentKind,

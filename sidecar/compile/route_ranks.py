@@ -73,7 +73,7 @@ class _Ranks:
                     self._place.error(
                         self._paths[number],
                         f"the routes {ids[0]} and {ids[1]} are equally specific",
-                        f"a request fits both; tell them apart by host, method or path (the other is {self._paths[other]})",
+                        f"tell them apart by host, method or path; the other is {self._paths[other]}",
                     )
 
     def _is_hidden(self, node: Node, route: Route) -> bool:
