@@ -194,21 +194,22 @@ def parse_method(text: str) -> tuple[str | None, Finding | None]:
 
 
 def folded(segment: Segment, flags: RouteFlag) -> Segment:
-    """Return *segment* as it is compared: letters A to Z in lower case where their case does not count."""
+    """Return *segment* as it is compared: in lower case where case does not count."""
     if not flags & RouteFlag.IGNORES_CASE:
         return segment
     return segment._replace(text=fold(segment.text), behind=fold(segment.behind))
 
 
-_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+#: A to Z and À to Þ, between which the multiplication sign stands.
+_LOWER: Final = {code: code + 32 for code in (*range(0x41, 0x5B), *range(0xC0, 0xDF)) if code != 0xD7}
 
 
 def fold(text: str) -> str:
     """
-    Return *text* with A to Z in lower case, and all else as it is.
+    Return *text* with the letters of ASCII and Latin-1 in lower case, and all else as it is.
 
     >>> fold("ÄBc")
-    'Äbc'
+    'äbc'
     """
     return text.translate(_LOWER)
 
