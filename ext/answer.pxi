@@ -4,8 +4,6 @@
 from libc.stdlib cimport realloc
 
 cdef enum:
-    # gRPC puts this much in front of a message; answers leave room for it.
-    FRAMING = 5
     FAULT_FIELD_MOST = 320
     FAULT_TEXT_MOST = 512
     KEEP_ALL = 0xFFFFFFFF

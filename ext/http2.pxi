@@ -482,27 +482,6 @@ cdef uint32_t percent_encode(const uint8_t *text, uint32_t length, uint8_t *out)
     return <uint32_t>(end - out)
 
 
-cdef uint32_t base64_encode(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
-    # Without padding, as binary metadata travels. *out* has room for length * 4 / 3 + 4.
-    cdef const char *digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    cdef uint8_t *end = out
-    cdef uint32_t word
-    cdef uint32_t left
-    cdef uint32_t i
-    cdef uint32_t k
-    for i in range(0, length, 3):
-        left = min(length - i, <uint32_t>3)
-        word = <uint32_t>data[i] << 16
-        if left > 1:
-            word |= <uint32_t>data[i + 1] << 8
-        if left > 2:
-            word |= data[i + 2]
-        for k in range(left + 1):
-            end[0] = digits[word >> (18 - 6 * k) & 63]
-            end += 1
-    return <uint32_t>(end - out)
-
-
 cdef uint32_t write_status(const Reply *reply, uint8_t *out) noexcept nogil:
     # A google.rpc.Status with a google.rpc.BadRequest that names the field. *out* has room for 2 KiB.
     cdef const char *kind = b"type.googleapis.com/google.rpc.BadRequest"
@@ -556,7 +535,7 @@ cdef void stream_refuse(Connection *connection, Stream *stream, const Reply *rep
         count += 1
     if reply.field_len:
         fields[count] = h2_field(
-            b"grpc-status-details-bin", details, base64_encode(status, write_status(reply, status), details)
+            b"grpc-status-details-bin", details, base64_write(status, write_status(reply, status), BASE64, details)
         )
         count += 1
     nghttp2_submit_response(connection.session, stream.id, fields, count, NULL)

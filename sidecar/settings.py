@@ -117,7 +117,8 @@ SETTINGS = (
     Setting(
         "public_url",
         "URL",
-        "Where browsers find the prompt: https://HOST[:PORT], served by a proxy that speaks TLS, or http://localhost."
+        "Where browsers find the prompt: https://HOST[:PORT], served by a proxy that speaks TLS, or http://localhost;"
+        " with a path, such as https://shop.example.com/.iam-sidecar, it shares a host with what it protects."
         " Default: the first --allowed-origin; else https://RP_ID, or http://localhost and the port of --prompt.",
     ),
     Setting(
