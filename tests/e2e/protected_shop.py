@@ -172,8 +172,8 @@ class ProtectedShop:
 
     Attributes:
         envoy: On the configuration of the example, over a Unix socket.
-        lax: Another one, which neither normalises nor refuses anything by itself, asks over TCP and joins headers of one
-            name.
+        lax: Another one, which neither normalises nor refuses anything by itself, asks over TCP and joins headers of
+            one name.
         keys: Folder of certificates and keys.
         provider: Signs JWTs.
         token: Session of ada.

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.envoy_process import Envoy, Shop, envoy, envoy_program, placed_config, shop
+from tests.e2e.envoy_process import Envoy, Json, Shop, envoy, envoy_program, placed_config, shop
 from tests.e2e.protected_shop import API_KEY, make_keys, write_company
 from tests.e2e.sidecar_process import PATIENCE, Sidecar, eventually, serving
 from tests.e2e.test_docs import free_port
@@ -102,11 +102,11 @@ def behind() -> Iterator[Shop]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, behind: Shop) -> Callable[..., dict[str, object]]:
+def start(tmp_path: Path, behind: Shop) -> Callable[..., Json]:
     """Return what makes a configuration for sidecars at some addresses."""
     make_keys(tmp_path / "keys")
 
-    def config(*data: str) -> dict[str, object]:
+    def config(*data: str) -> Json:
         return placed_config(
             data=data, keys=tmp_path / "keys", folder=tmp_path, shop=behind.http, shop_grpc=behind.grpc
         )
@@ -115,22 +115,21 @@ def start(tmp_path: Path, behind: Shop) -> Callable[..., dict[str, object]]:
 
 
 def test_policies_when_they_are_swapped_under_load_then_no_answer_is_wrong(
-    tmp_path: Path, start: Callable[..., dict[str, object]]
+    tmp_path: Path, start: Callable[..., Json]
 ) -> None:
     source = write_company(tmp_path / "company")
     data = f"unix:{tmp_path}/data.sock"
+    revisions = set()
     with (
         serving(source, tmp_path / "state", "--data", data, "--watch-interval", "0") as sidecar,
         envoy(start(data), tmp_path / "envoy") as running,
+        load(running.port()) as clients,
     ):
-        with load(running.port()) as clients:
-            revisions = set()
-            for number in range(6):
-                # A statement that changes nothing of what is asked, and so the image.
-                rewrite(source, number)
-                revisions.add(sidecar.reload().snapshot.revision)
-                clients.wait_for(60)
-            assert len(revisions) == 6
+        for number in range(6):
+            rewrite(source, number)
+            revisions.add(sidecar.reload().snapshot.revision)
+            clients.wait_for(60)
+    assert len(revisions) == 6
 
 
 def rewrite(source: Path, number: int) -> None:
@@ -145,7 +144,7 @@ def rewrite(source: Path, number: int) -> None:
 
 
 def test_sidecars_when_one_after_the_other_is_replaced_under_load_then_no_answer_fails(
-    tmp_path: Path, start: Callable[..., dict[str, object]]
+    tmp_path: Path, start: Callable[..., Json]
 ) -> None:
     source = write_company(tmp_path / "company")
     sockets = [f"unix:{tmp_path}/{name}.sock" for name in "ab"]
@@ -169,14 +168,12 @@ def test_sidecars_when_one_after_the_other_is_replaced_under_load_then_no_answer
             sidecar.stop()
 
 
-def test_envoy_when_it_restarts_hot_under_load_then_no_answer_fails(
-    tmp_path: Path, start: Callable[..., dict[str, object]]
-) -> None:
+def test_envoy_when_it_restarts_hot_under_load_then_no_answer_fails(tmp_path: Path, start: Callable[..., Json]) -> None:
     source = write_company(tmp_path / "company")
     data = f"unix:{tmp_path}/data.sock"
-    config: dict[str, object] = start(data)
+    config: Json = start(data)
     port = free_port()
-    config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = port  # type: ignore[index]
+    config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = port
     drain = ["--drain-time-s", "1", "--parent-shutdown-time-s", "3", "--drain-strategy", "immediate"]
     with serving(source, tmp_path / "state", "--data", data):
         base = tmp_path / "base-id"

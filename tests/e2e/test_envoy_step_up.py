@@ -106,7 +106,7 @@ def test_grpc_client_when_a_proof_is_needed_then_it_is_for_that_call_alone(house
 
     error, arrived = grpc_call(house.envoy, "Refund", [bearer(proved), ("order-id", "7")])
     assert error is None
-    assert ["x-iam-principal", ADA] in arrived["metadata"]  # type: ignore[operator]
+    assert ["x-iam-principal", ADA] in arrived["metadata"]
     other, _ = grpc_call(house.envoy, "Refund", [bearer(proved), ("order-id", "8")])
     assert error_info(other).reason == "MFA_REQUIRED", "the route says that a proof is for one call"
 
