@@ -12,7 +12,7 @@ from http import HTTPStatus
 from google.protobuf.message import DecodeError
 
 from sidecar.model.check import OnError
-from sidecar.model.errors import InternalError
+from sidecar.model.errors import InternalError, RequestError
 from sidecar.services.http_authz_metrics import ProxyKind
 from sidecar.transports.http_authz.original import OriginalRequest
 from sidecar.wire.sidecar.ext_authz.v1 import ext_authz_pb2 as pb
@@ -24,6 +24,8 @@ LOCATION = "x-iam-location"
 #: What may be passed on of the client's credentials, for nginx, whose configuration names what it takes.
 KEPT_COOKIE, KEPT_AUTHORIZATION = "x-iam-cookie", "x-iam-authorization"
 _CREDENTIALS = ("authorization", "cookie")
+#: What the configuration of every proxy takes from the answer, or takes away.
+_TAKEN = frozenset({*_CREDENTIALS, "x-iam-principal", "x-iam-account", "x-iam-route", "x-forwarded-client-cert"})
 #: Set by whoever frames the message.
 _FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 
@@ -52,6 +54,7 @@ def answer_to(proxy: ProxyKind, original: OriginalRequest, data: bytes) -> HttpA
         data: A serialized CheckResponse.
 
     Raises:
+        RequestError: The request may pass but for a header of the client that the proxy cannot be told to remove.
         InternalError: It is none that states what was decided.
     """
     try:
@@ -76,16 +79,22 @@ def failed(proxy: ProxyKind, on_error: OnError, body: str) -> HttpAnswer:
 
 
 def _allowed(proxy: ProxyKind, original: OriginalRequest, ok: pb.OkHttpResponse) -> HttpAnswer:
+    if ok.query_parameters_to_set or ok.query_parameters_to_remove or ok.response_headers_to_add:
+        raise InternalError("the decision changes more than headers", cause="a proxy of HTTP cannot be told of it")
+    given = dict(_headers(ok.headers))
+    # Envoy removes last, also what it has just set.
+    removed = {name.lower() for name in ok.headers_to_remove} - given.keys()
+    if proxy is ProxyKind.ENVOY:
+        return HttpAnswer(HTTPStatus.OK, (*given.items(), (HEADERS_TO_REMOVE, ",".join(sorted(removed)))), "", True)
+    if any(name.decode("latin-1") in removed - _TAKEN for name, _ in original.headers):
+        raise RequestError(
+            "a client has sent a header that is kept for what the sidecar says",
+            help="have the proxy remove every header that begins with X-Iam-, in any spelling",
+        )
     if proxy is ProxyKind.NGINX_ANSWER:
         # The same request was refused a moment ago; the client may just send it again.
         body = '{"error":"try_again"}\n'
         return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, (("retry-after", "1"), _JSON), body)
-    if ok.query_parameters_to_set or ok.query_parameters_to_remove or ok.response_headers_to_add:
-        raise InternalError("the decision changes more than headers", cause="a proxy of HTTP cannot be told of it")
-    given = dict(_headers(ok.headers))
-    removed = {name.lower() for name in ok.headers_to_remove}
-    if proxy is ProxyKind.ENVOY:
-        return HttpAnswer(HTTPStatus.OK, (*given.items(), (HEADERS_TO_REMOVE, ",".join(sorted(removed)))), "", True)
     kept = {name: given.pop(name, "") or _kept(original, name, removed) for name in _CREDENTIALS}
     if proxy is ProxyKind.NGINX:
         # An empty value is how nginx is told to send none.

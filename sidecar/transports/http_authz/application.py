@@ -89,12 +89,11 @@ class HttpAuthz:
     def _answer(self, asked: _Asked) -> HttpAnswer:
         try:
             original = _original(asked)
+            answer = answer_to(asked.proxy, original, self._check(original.to_wire()))
         except RequestError as error:
             self._tell(asked.proxy, error)
             self._metrics.record_request(asked.proxy, HttpAuthzResult.UNUSABLE)
             return HttpAnswer(403, (("content-type", "application/json"),), _body("access_denied", ""))
-        try:
-            answer = answer_to(asked.proxy, original, self._check(original.to_wire()))
         except Exception as error:
             error_id = token_hex(8)
             self._log.error("http_authz_failed", error_id=error_id, cause=repr(error), exc_info=True)
@@ -136,7 +135,8 @@ def _original(asked: _Asked) -> OriginalRequest:
 
 
 def _body(error: str, error_id: str) -> str:
-    return json.dumps({"error": error, **({"error_id": error_id} if error_id else {})}) + "\n"
+    values = {"error": error, **({"error_id": error_id} if error_id else {})}
+    return json.dumps(values, separators=(",", ":")) + "\n"
 
 
 _ENDPOINTS = {b"/nginx": ProxyKind.NGINX, b"/nginx/answer": ProxyKind.NGINX_ANSWER, b"/forward": ProxyKind.FORWARD}

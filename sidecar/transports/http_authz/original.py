@@ -24,6 +24,9 @@ FORWARDED_METHOD, FORWARDED_URI = b"x-forwarded-method", b"x-forwarded-uri"
 FORWARDED_HOST, FORWARDED_PROTO = b"x-forwarded-host", b"x-forwarded-proto"
 FORWARDED_FOR = b"x-forwarded-for"
 
+#: Of the proxy's own request.
+_OWN = (b"host", b"content-length", b"connection")
+
 #: SPEC: RFC 9110, section 5.6.2.
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 #: What stands in a host and a port; what it means is for routes to say.
@@ -86,7 +89,7 @@ def of_envoy(method: str, target: bytes, headers: Headers) -> OriginalRequest:
         scheme=_one(headers, SCHEME),
         address=_one(headers, ADDRESS),
         # Envoy adds itself to what it has told us; how far to believe the list is what its own settings say.
-        headers=_without(headers, (SCHEME, ADDRESS, FORWARDED_FOR)),
+        headers=_without(headers, (SCHEME, ADDRESS, FORWARDED_FOR, *_OWN)),
     )
 
 
@@ -103,7 +106,7 @@ def of_nginx(headers: Headers) -> OriginalRequest:
         host=_one(headers, HOST),
         scheme=_one(headers, SCHEME),
         address=_one(headers, ADDRESS),
-        headers=_without(headers, (METHOD, URI, HOST, SCHEME, ADDRESS, b"host")),
+        headers=_without(headers, (METHOD, URI, HOST, SCHEME, ADDRESS, *_OWN)),
     )
 
 
@@ -121,7 +124,7 @@ def of_forward_auth(headers: Headers) -> OriginalRequest:
         scheme=_one(headers, FORWARDED_PROTO),
         # Each proxy adds the address that it was called from at the end; what stands before it somebody else said.
         address=_one(headers, FORWARDED_FOR).rpartition(b",")[2].strip(),
-        headers=_without(headers, (FORWARDED_METHOD, FORWARDED_URI, FORWARDED_HOST, b"host")),
+        headers=_without(headers, (FORWARDED_METHOD, FORWARDED_URI, FORWARDED_HOST, *_OWN)),
     )
 
 

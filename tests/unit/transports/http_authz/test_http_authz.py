@@ -253,7 +253,7 @@ def test_envoy_when_the_path_is_a_strange_one_then_it_is_judged_as_it_is(target:
 ALLOWED = allow(
     ("x-iam-principal", "arn:aws:iam::111122223333:user/ada"),
     ("x-iam-route", "orders"),
-    remove=("x-iam-admin", "authorization"),
+    remove=("x-iam-admin", "authorization", "x-iam-route"),
 )
 
 
@@ -292,6 +292,18 @@ def test_credentials_when_it_is_allowed_then_the_upstream_gets_what_is_not_ours(
     assert forward.status_code == 200
     assert forward.headers.get("cookie", "") == cookie
     assert forward.headers.get("authorization", "") == authorization
+
+
+@pytest.mark.parametrize("name", ["x-iam-admin", "x_iam_principal", "x-envoy-auth-partial-body"])
+def test_header_when_a_client_sends_one_that_a_proxy_cannot_be_told_to_remove_then_it_is_denied(name: str) -> None:
+    desk = Desk(allow(remove=(name, "x-iam-account", "x-forwarded-client-cert")))
+    removable = [("x-iam-account", "evil"), ("x-forwarded-client-cert", "evil")]
+
+    for proxy in ("nginx", "forward"):
+        assert ask(desk, proxy, headers=removable).status_code == 200
+        assert ask(desk, proxy, headers=[*removable, (name, "evil")]).status_code == 403
+    assert ask(desk, "nginx_answer", headers=[(name, "evil")]).status_code == 403
+    assert ask(desk, "envoy", headers=[(name, "evil")]).status_code == 200
 
 
 def test_nginx_when_the_answer_to_a_denial_is_an_allow_then_it_is_none() -> None:
