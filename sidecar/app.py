@@ -43,6 +43,7 @@ from sidecar.services.sessions.journal import NullSessionMetrics, PrometheusSess
 from sidecar.services.sessions.keys import SESSION_KEY_FILE, SessionKeyFile
 from sidecar.services.sessions.opener import RevocationOpener, SessionOpener
 from sidecar.services.sessions.service import SessionService
+from sidecar.services.sessions.tickets import TicketOpener
 from sidecar.services.sessions.watching import SessionWatch
 from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
@@ -233,7 +234,9 @@ class Application:
         step_up = StepUpService(
             open_challenges=lambda: self._mfa.open().challenges,
             sessions=self._sessions,
+            tickets=TicketOpener(ring=lambda: self._watch.ring, now=time.time_ns),
             prompt_url=functools.partial(prompt_url, settings.prompt),
+            now=time.time_ns,
         )
         self._management = GrpcListener(
             addresses=settings.management,

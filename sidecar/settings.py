@@ -111,6 +111,13 @@ SETTINGS = (
     ),
     Setting("http", "ADDRESS", "HTTP listener (/metrics, /livez, /readyz): HOST:PORT, or off.", "127.0.0.1:9193"),
     Setting(
+        "http_authz",
+        "ADDRESS",
+        "HTTP authorization listener, for nginx, Traefik, Caddy and Envoy's http_service (no token): HOST:PORT on"
+        " loopback, unix:PATH[?mode=0660&group=NAME], or off.",
+        OFF,
+    ),
+    Setting(
         "prompt",
         "ADDRESS",
         "Prompt listener (the pages where people sign in and touch their keys; plain http): HOST:PORT, or off.",
@@ -119,7 +126,8 @@ SETTINGS = (
     Setting(
         "public_url",
         "URL",
-        "Where browsers find the prompt: https://HOST[:PORT], served by a proxy that speaks TLS, or http://localhost."
+        "Where browsers find the prompt: https://HOST[:PORT], served by a proxy that speaks TLS, or http://localhost;"
+        " with a path, such as https://shop.example.com/.iam-sidecar, it shares a host with what it protects."
         " Default: the first --allowed-origin; else https://RP_ID, or http://localhost and the port of --prompt.",
     ),
     Setting(
@@ -332,6 +340,7 @@ class Settings:
     data_limits: DataLimits
     management: tuple[Address, ...]
     http: TcpAddress | None
+    http_authz: Address | None
     prompt: PromptSettings | None
     check: CheckSettings
     decision_log: DecisionLogSettings | None
@@ -473,6 +482,7 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         data_limits=_data_limits(stated),
         management=management,
         http=_tcp_address(stated, "http"),
+        http_authz=_http_authz_address(stated),
         prompt=prompt,
         check=parse_check_settings(
             trusted_hops=_one(stated, "trusted_hops"),
@@ -535,6 +545,19 @@ def _data_addresses(stated: Mapping[str, Stated]) -> tuple[Address, ...]:
                 help="listen on loopback or a Unix socket, or add --allow-remote-data",
             )
     return addresses
+
+
+def _http_authz_address(stated: Mapping[str, Stated]) -> Address | None:
+    text = _one(stated, "http_authz")
+    if text == OFF:
+        return None
+    address = parse_address(text)
+    if isinstance(address, TcpAddress) and not address.is_loopback:
+        raise SettingsError(
+            f"http-authz on `{address}` would believe whoever can reach it, in the clear",
+            help="listen on loopback or a Unix socket, beside the proxy",
+        )
+    return address
 
 
 def _tcp_address(stated: Mapping[str, Stated], name: str) -> TcpAddress | None:
