@@ -9,7 +9,7 @@ value may hold is decided here, by the place where it stands, and enforced when 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -41,6 +41,7 @@ SOURCES_OF_ROUTES: Final = frozenset(PieceSource) - {PieceSource.TEXT}
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"})
 _FORGED_HEADERS: Final = re.compile(r"x-iam-.*|x-forwarded-client-cert", re.ASCII)
 
+_BRACE: Final = re.compile(r"[{}]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
 _CLAIM_PART: Final = re.compile(r'"([^"]{1,256})"|([^".{}\s]{1,256})')
@@ -92,11 +93,14 @@ def cut(text: str) -> tuple[list[str | Hole], Finding | None]:
     plain = ""
     place = 0
     while place < len(text):
-        character = text[place]
-        if character not in "{}":
-            plain += character
-            place += 1
-        elif text.startswith(character * 2, place):
+        brace = _BRACE.search(text, place)
+        start = brace.start() if brace is not None else len(text)
+        plain += text[place:start]
+        place = start
+        if brace is None:
+            break
+        character = brace[0]
+        if text.startswith(character * 2, place):
             plain += character
             place += 2
         elif character == "}":
@@ -353,3 +357,36 @@ def is_capture_name(text: str) -> bool:
     (True, False, False)
     """
     return _NAME.fullmatch(text) is not None and text not in RESERVED_NAMES
+
+
+def written_template(template: Template) -> str:
+    """
+    Return *template* as it is written in a file.
+
+    >>> written_template(parse_resource_template('arn:aws:x:::{{}}/{jwt."a.b".c}', Names({}))[0])
+    'arn:aws:x:::{{}}/{jwt."a.b".c}'
+    """
+    return "".join(_written(piece) for piece in template)
+
+
+def _written(piece: TemplatePiece) -> str:
+    if piece.source is PieceSource.TEXT:
+        return piece.text.replace("{", "{{").replace("}", "}}")
+    if piece.source is PieceSource.CAPTURE:
+        return f"{{{piece.text}}}"
+    source = piece.source.name.lower()
+    if source in _ALONE:
+        return f"{{{source}}}"
+    return (
+        f"{{{source}.{written_claim(piece.text.split(chr(0)))}}}" if source == "jwt" else f"{{{source}.{piece.text}}}"
+    )
+
+
+def written_claim(names: Sequence[str]) -> str:
+    """
+    Return the names of a claim as they are written in a file.
+
+    >>> written_claim(["realm_access", "a.b"])
+    'realm_access."a.b"'
+    """
+    return ".".join(name if _CLAIM_PART.fullmatch(name) else f'"{name}"' for name in names)
