@@ -116,7 +116,7 @@ def refund(
     """Call the service, blocking."""
     with StepUpClient(sidecar) as step_up, grpc.insecure_channel(shop) as channel:
         interceptor = StepUpInterceptor(step_up, "plain", tell)
-        method = grpc.intercept_channel(channel, interceptor).unary_unary(REFUND)
+        method: Any = grpc.intercept_channel(channel, interceptor).unary_unary(REFUND)
         answers = [method(b"4711", timeout=30, metadata=(("x", "y"), ("authorization", "old"))) for _ in range(times)]
         return answers, interceptor.session_token
 
@@ -243,9 +243,8 @@ def test_calls_when_many_are_refused_at_once_then_the_person_is_asked_once(
 
     shop.answer = together  # type: ignore[method-assign]
     with serving(shop) as address, StepUpClient(target) as step_up, grpc.insecure_channel(address) as channel:
-        method = grpc.intercept_channel(channel, StepUpInterceptor(step_up, "plain", lambda _: None)).unary_unary(
-            REFUND
-        )
+        interceptor = StepUpInterceptor(step_up, "plain", lambda _: None)
+        method: Any = grpc.intercept_channel(channel, interceptor).unary_unary(REFUND)
         with ThreadPoolExecutor(4) as threads:
             answers = list(threads.map(lambda _: method(b"x", timeout=30), range(4)))
 
@@ -259,7 +258,7 @@ def test_streams_when_they_are_called_then_they_get_the_token_and_are_made_once(
     script, target = sidecar
     with serving(shop) as address, StepUpClient(target) as step_up, grpc.insecure_channel(address) as plain:
         for token, want in (("proved", [b"x done"]), ("plain", None)):
-            channel = grpc.intercept_channel(plain, StepUpInterceptor(step_up, token, lambda _: None))
+            channel: Any = grpc.intercept_channel(plain, StepUpInterceptor(step_up, token, lambda _: None))
             calls: list[Callable[[], list[bytes]]] = [
                 lambda: list(channel.unary_stream("/shop.Orders/List")(b"x", timeout=30)),  # noqa: B023
                 lambda: [channel.stream_unary("/shop.Orders/Import")(iter([b"x"]), timeout=30)],  # noqa: B023
