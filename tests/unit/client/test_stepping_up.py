@@ -130,7 +130,7 @@ def refund_async(
         async with AsyncStepUpClient(sidecar) as step_up:
             interceptor = AsyncStepUpInterceptor(step_up, "plain", tell)
             async with grpc.aio.insecure_channel(shop, interceptors=[interceptor]) as channel:
-                method = channel.unary_unary(REFUND)
+                method: Any = channel.unary_unary(REFUND)
                 metadata = (("x", "y"), ("authorization", "old"))
                 answers = [await method(b"4711", timeout=30, metadata=metadata) for _ in range(times)]
                 return answers, interceptor.session_token
