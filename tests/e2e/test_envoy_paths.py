@@ -122,7 +122,8 @@ def test_path_when_it_is_plain_then_what_was_decided_on_arrives(house: Protected
     for running in (house.lax, house.envoy):
         reply = send(running.port(), target, [KEY])
         assert reply.status == 200, reply.body
-        assert reply.arrived.target == target
+        # The example's Envoy writes what needs no percent sign without one.
+        assert running is house.envoy or reply.arrived.target == target
         assert got(reply.arrived.target) == f"/any/{PLAIN[target]}"
         resource = decided_on(house, reply.header("x-request-id"))
         assert resource.endswith(f":order/{PLAIN[target]}")
