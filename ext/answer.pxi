@@ -28,6 +28,7 @@ cdef struct Staging:
 
 cdef struct Deferred:
     Outcome outcome
+    uint32_t shadow           # DECISION_*, if it was asked with what stands in shadow too
     uint32_t size             # of the record that follows; 0: it is not kept
 
 
@@ -56,6 +57,7 @@ cdef struct Desk:
     uint64_t chance           # state of the generator that picks them, never 0
     TokenRoom *tokens         # owned
     Request request
+    ShadowRoom shadow
     uint8_t answer[ANSWER_MOST]
 
 
@@ -218,7 +220,7 @@ cdef void staging_clear(Staging *staging) noexcept nogil:
 
 
 cdef void staging_add(
-    Desk *desk, Outcome result, RecordHeader *header, const uint8_t *request, const uint8_t *answer
+    Desk *desk, Outcome result, uint32_t shadow, RecordHeader *header, const uint8_t *request, const uint8_t *answer
 ) noexcept nogil:
     # *header* NULL: the decision is counted later, but not recorded.
     cdef Staging *staging = &desk.staging
@@ -229,6 +231,7 @@ cdef void staging_add(
     cdef uint8_t *data
     cdef uint32_t used
     deferred.outcome = result
+    deferred.shadow = shadow
     deferred.size = 0 if header == NULL else header.size
     staging.count += 1
     need = staging.size + sizeof(Deferred) + deferred.size
@@ -238,7 +241,7 @@ cdef void staging_add(
         if data == NULL:
             staging.failed = True
             if not desk.must_record:
-                decision_count(&desk.telemetry, result)
+                decision_count(&desk.telemetry, result, shadow)
                 if header != NULL:
                     ring_drop(&desk.ring)
             return
@@ -270,7 +273,7 @@ cdef bint staging_commit(Desk *desk, Staging *staging) noexcept nogil:
     while here != end:
         memcpy(&deferred, here, sizeof(Deferred))
         here += sizeof(Deferred)
-        decision_count(&desk.telemetry, deferred.outcome)
+        decision_count(&desk.telemetry, deferred.outcome, deferred.shadow)
         if deferred.size == 0:
             continue
         if ring_room(ring) >= deferred.size:
@@ -299,7 +302,9 @@ cdef uint64_t staging_refuse(Desk *desk, Staging *staging, bint batch, uint8_t *
     cdef uint8_t *end = out
     cdef uint32_t i
     for i in range(staging.count):
-        decision_count(&desk.telemetry, implicit(LAYER_UNSPECIFIED, REASON_AUDIT_UNAVAILABLE))
+        decision_count(
+            &desk.telemetry, implicit(LAYER_UNSPECIFIED, REASON_AUDIT_UNAVAILABLE), DECISION_UNSPECIFIED
+        )
         ring_drop(&desk.ring)
         if batch:
             end = write_field(end, 1, denial, size)
@@ -322,6 +327,7 @@ cdef uint8_t *answer_one(
     cdef RecordHeader header
     cdef RecordHeader *kept = NULL
     cdef uint8_t *end
+    cdef uint32_t shadow = DECISION_UNSPECIFIED
     cdef uint64_t begun = clock_monotonic()
     cdef uint64_t read
     cdef uint64_t decided
@@ -330,9 +336,11 @@ cdef uint8_t *answer_one(
     ):
         return NULL
     read = clock_monotonic()
-    end = question_answer(&e, &desk.request, out, &result, fault)
+    end = question_answer(&e, &desk.request, &desk.shadow, out, &result, fault)
     if end == NULL:
         return NULL
+    if UNLIKELY(image != NULL and image.shadow != NULL):
+        shadow = desk.shadow.outcome.decision
     decided = clock_monotonic()
     histogram_add(&desk.telemetry.reading, read - begun)
     histogram_add(&desk.telemetry.deciding, decided - read)
@@ -351,16 +359,16 @@ cdef uint8_t *answer_one(
         header.decide_ns = <uint32_t>min(decided - read, <uint64_t>0xFFFFFFFF)
         header.sequence = 0
     if method == METHOD_BATCH_AUTHORIZE:
-        staging_add(desk, result, kept, message.data, out)
+        staging_add(desk, result, shadow, kept, message.data, out)
     elif kept == NULL:
-        decision_count(&desk.telemetry, result)
+        decision_count(&desk.telemetry, result, shadow)
     elif ring_room(&desk.ring) >= header.size:
-        decision_count(&desk.telemetry, result)
+        decision_count(&desk.telemetry, result, shadow)
         record_put(&desk.ring, &header, message.data, out)
     elif desk.must_record:
-        staging_add(desk, result, kept, message.data, out)
+        staging_add(desk, result, shadow, kept, message.data, out)
     else:
-        decision_count(&desk.telemetry, result)
+        decision_count(&desk.telemetry, result, shadow)
         ring_drop(&desk.ring)
     return end
 

@@ -6,6 +6,7 @@ from typing import TypedDict, final
 from sidecar.model.decision import Answer
 from sidecar.model.directory import AccountFacts, RoleFacts, UserFacts
 from sidecar.model.request import AuthorizationRequest
+from sidecar.model.shadow import ShadowEntry
 
 class ImageStatistics(TypedDict):
     principals: int
@@ -19,6 +20,9 @@ class Image:
     def revision(self) -> str: ...
     @property
     def statistics(self) -> ImageStatistics: ...
+    @property
+    def shadow_entries(self) -> tuple[ShadowEntry, ...]: ...
+    def with_shadow_in_force(self) -> Image: ...
     @staticmethod
     def from_bytes(data: bytes | bytearray | memoryview) -> Image: ...
     @staticmethod
@@ -33,6 +37,7 @@ class HistogramCounts(TypedDict):
 
 class Telemetry(TypedDict):
     decisions: dict[tuple[int, int, int], int]
+    shadow: dict[tuple[int, int], int]
     reading: HistogramCounts
     deciding: HistogramCounts
     request: HistogramCounts
