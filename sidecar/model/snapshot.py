@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.model.policy import Policy
+from sidecar.model.route import RouteTable
 from sidecar.model.shadow import ShadowEntry
 
 
@@ -187,6 +188,7 @@ class Snapshot:
 
     Attributes:
         root_is_allowed: Whether the account root is allowed in its own account unless denied.
+        routes: None where no file states any.
     """
 
     accounts: tuple[Account, ...] = ()
@@ -199,3 +201,4 @@ class Snapshot:
     root_is_allowed: bool = True
     #: None: nothing stands in shadow.
     shadow: Shadow | None = None
+    routes: RouteTable | None = None
