@@ -275,7 +275,7 @@ def _ask(
     from sidecar.services.snapshots import read_snapshot
 
     with progress_shown(None) as progress:
-        image, _ = read_snapshot(snapshot, progress=progress)
+        image, _ = read_snapshot(snapshot, now=int(time.time()), progress=progress)
     seconds, nanos = divmod(time.time_ns(), 1_000_000_000)
     return Explanation(core.explain(image, request, seconds=seconds, nanos=nanos), image.revision)
 

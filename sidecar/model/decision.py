@@ -160,7 +160,8 @@ class Answer:
     Attributes:
         matched_statements: Every statement that applied, of both effects and all layers.
         missing_context_keys: Lower-case condition keys that were asked for and absent.
-        shadow_decision: What the decision would be if what stands in shadow were in force; UNSPECIFIED where nothing does.
+        shadow_decision: What the decision would be if what stands in shadow were in force; UNSPECIFIED where nothing
+            does.
     """
 
     decision: Decision

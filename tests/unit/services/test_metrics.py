@@ -43,7 +43,9 @@ def test_fault_denials_when_recorded_then_they_are_decisions() -> None:
 def test_snapshot_when_recorded_then_it_is_described() -> None:
     metrics = PrometheusMetrics()
 
-    metrics.record_snapshot(loaded_at=5.0, principals=1, policies=2, statements=3, image_bytes=4)
+    metrics.record_snapshot(
+        loaded_at=5.0, principals=1, policies=2, statements=3, image_bytes=4, shadow_entries=5, shadow_expires_at=6
+    )
     metrics.record_reload(ReloadOutcome.FAILED, 0.5, errors=7, warnings=8)
 
     text = exposition(metrics)
@@ -53,6 +55,8 @@ def test_snapshot_when_recorded_then_it_is_described() -> None:
         "sidecar_policy_snapshot_policies 2.0",
         "sidecar_policy_snapshot_statements 3.0",
         "sidecar_policy_snapshot_bytes 4.0",
+        "sidecar_shadow_entries 5.0",
+        "sidecar_shadow_expires_timestamp_seconds 6.0",
         'sidecar_policy_reloads_total{result="failed"} 1.0',
         'sidecar_policy_reloads_total{result="applied"} 0.0',
         'sidecar_policy_source_problems{severity="error"} 7.0',

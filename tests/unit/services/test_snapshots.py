@@ -36,7 +36,7 @@ class FakeCompiler:
         self.urgent: list[bool] = []
         self.before: Callable[[], object] = lambda: None
 
-    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
+    def compile_aside(self, path: Path, *, now: int, is_urgent: bool) -> CompiledFile:
         self.urgent.append(is_urgent)
         self.before()
         result = self.results.pop(0)
@@ -63,7 +63,7 @@ class Recorder(NullMetrics):
     def record_reload(self, outcome: ReloadOutcome, seconds: float, errors: int, warnings: int) -> None:
         self.reloads.append((outcome, errors, warnings))
 
-    def record_snapshot(self, *, loaded_at: float, **_numbers: int) -> None:
+    def record_snapshot(self, *, loaded_at: float, **_numbers: object) -> None:
         self.snapshots.append(loaded_at)
 
 
@@ -89,7 +89,7 @@ def load_image(descriptor: int, size: int) -> Image:
     if text == "damaged":
         raise ImageError("the image cannot be used: it is damaged")
     statistics = {"principals": 1, "policies": 2, "statements": 3, "image_bytes": size}
-    return cast(Image, SimpleNamespace(revision=text, statistics=statistics))
+    return cast(Image, SimpleNamespace(revision=text, statistics=statistics, shadow_entries=()))
 
 
 def make_store(source: Path, compiler: FakeCompiler, metrics: Recorder, log: Log | None = None) -> SnapshotStore:

@@ -17,9 +17,13 @@ class Target:
         self.reloads = 0
         self.reloaded = threading.Semaphore(0)
         self.failure: Exception | None = None
+        self.due: float | None = None
 
     def fingerprint(self) -> bytes:
         return self.now
+
+    def seconds_until_due(self) -> float | None:
+        return self.due
 
     def reload(self) -> None:
         self.reloads += 1
