@@ -185,7 +185,7 @@ def _known(
 ) -> list[tuple[ShadowEntry, str]]:
     """Return those of *entries* that name something of *snapshot*; others are reported."""
     known = {
-        ShadowKind.POLICY: {policy.name for policy in _policies(snapshot)} if entries else set(),
+        ShadowKind.POLICY: {policy.name for policy in policies_of(snapshot)} if entries else set(),
         ShadowKind.ROUTE: {route.id for route in snapshot.routes.routes} if snapshot.routes is not None else set(),
     }
     found: list[tuple[ShadowEntry, str]] = []
@@ -217,7 +217,7 @@ def _guess(id: str, names: Collection[str]) -> str:
     return ending[0] if len(ending) == 1 else closest(id, names)
 
 
-def _policies(snapshot: Snapshot) -> Iterator[Policy]:
+def policies_of(snapshot: Snapshot) -> Iterator[Policy]:
     """Yield every policy of *snapshot* that an entry may name, some of them several times."""
     for account in snapshot.accounts:
         for user in account.users:
