@@ -41,11 +41,6 @@ def test_source_without_account_dump_is_refused() -> None:
         expect_error(report, "$", "no account dump", "get-account-authorization-details", file="accounts/")
 
 
-@pytest.mark.parametrize("name", ["routes.yaml", "routes.json", "shadow.yaml", "shadow.yml"])
-def test_file_of_a_later_version_is_refused(name: str) -> None:
-    expect_error(with_file(name), "$", f"`{name}` is not supported by this version", file=name)
-
-
 @pytest.mark.parametrize(
     "name", ["notes.txt", "main.json", "accounts/main.json.bak", "accounts/old/main.json", "backup/", "Makefile"]
 )
