@@ -4,7 +4,9 @@ import inspect
 import pytest
 from prometheus_client import generate_latest
 
+from sidecar.core import Recorder, authorize, encode_request
 from sidecar.model.reload import ReloadOutcome
+from sidecar.model.request import AuthorizationRequest
 from sidecar.services.log import Log, NullLog
 from sidecar.services.metrics import (
     NullMetrics,
@@ -12,6 +14,8 @@ from sidecar.services.metrics import (
     RpcMetrics,
     SnapshotMetrics,
 )
+from tests.conformance.cases import USER_ARN
+from tests.unit.core.asking import image_of
 
 
 def exposition(metrics: PrometheusMetrics) -> str:
@@ -38,6 +42,24 @@ def test_fault_denials_when_recorded_then_they_are_decisions() -> None:
 
     line = 'sidecar_decisions_total{decision="implicit_deny",layer="unspecified",reason="internal_error"} 3.0'
     assert line in exposition(metrics)
+
+
+def test_decision_when_something_stands_in_shadow_then_every_pair_of_labels_is_there() -> None:
+    recorder = Recorder()
+    metrics = PrometheusMetrics(recorder)
+    image = image_of(identity="Allow", boundary="Deny", shadow=["boundary"])
+    asked = AuthorizationRequest(USER_ARN, "s3:GetObject", "*")
+
+    authorize(image, encode_request(asked), seconds=0, nanos=0, recorder=recorder)
+
+    samples = [line for line in exposition(metrics).splitlines() if line.startswith("sidecar_shadow_decisions_total")]
+    words = ("allow", "explicit_deny", "implicit_deny")
+    assert sorted(samples) == sorted(
+        f'sidecar_shadow_decisions_total{{decision="{given}",shadow_decision="{shadow}"}}'
+        f" {float((given, shadow) == ('allow', 'explicit_deny'))}"
+        for given in words
+        for shadow in words
+    )
 
 
 def test_snapshot_when_recorded_then_it_is_described() -> None:
