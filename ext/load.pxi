@@ -270,6 +270,7 @@ cdef object view_prove(ImageView *view, const uint8_t *base, uint64_t size, str 
     # Point *view* at the image of *size* bytes at *base*, once it is proved sound. *what*: the words for it in an error.
     cdef const char *wrong
     cdef uint8_t *begins
+    cdef uint8_t *entered
     view.size = size
     with nogil:
         wrong = sections_unsound(base, size)
@@ -280,11 +281,17 @@ cdef object view_prove(ImageView *view, const uint8_t *base, uint64_t size, str 
         raise ImageError(f"{what} cannot be used: its checksum does not match", help="it was damaged; compile it again")
     image_bind(view, base, size)
     begins = <uint8_t *>calloc(view.counts[SECTION_SETS] // SET_ALIGNMENT + 1, 1)
-    if begins == NULL:
+    entered = <uint8_t *>calloc(view.counts[SECTION_ROUTE_NODES] + 1, 1)
+    if begins == NULL or entered == NULL:
+        free(begins)
+        free(entered)
         raise MemoryError
     with nogil:
         wrong = image_unsound(view, begins)
+        if wrong == NULL:
+            wrong = routes_unsound(view, entered)
         free(begins)
+        free(entered)
     if wrong != NULL:
         raise ImageError(f"{what} cannot be used: {wrong.decode()}", help="compile it again with this version")
     view.iam_service = service_find(view, b"iam", 3)

@@ -20,6 +20,8 @@ cdef void probe_answer(void *owner, uint32_t method, Slice message, Reply *reply
         answer_authorize(probe.worker.desk, probe.worker.image, message, probe.clock, reply)
     elif method == METHOD_BATCH_AUTHORIZE:
         answer_batch(probe.worker.desk, probe.worker.image, message, probe.clock, reply)
+    elif method == METHOD_CHECK:
+        answer_check(probe.worker.desk, probe.worker.image, message, probe.clock, reply)
     else:
         reply_text(reply, RPC_UNIMPLEMENTED, b"there is no such method here")
 
@@ -35,13 +37,14 @@ cdef class ConnectionProbe:
     cdef Probe *probe
     cdef Image image          # held while the connection may decide by it
     cdef SessionState sessions  # likewise, while it may open tokens with it
+    cdef CheckPlan check      # likewise
 
     def __cinit__(self):
         self.probe = NULL
 
     def __init__(
         self, Image image, *, limits, int64_t seconds, uint64_t ring_bytes=0, bint must_record=False,
-        SessionState sessions=None,
+        SessionState sessions=None, CheckPlan check=None,
     ):
         """
         Args:
@@ -51,6 +54,7 @@ cdef class ConnectionProbe:
             ring_bytes: Room for decision records, a power of two; 0 to keep none.
             must_record: Whether an answer leaves only if there is room for its record.
             sessions: What session tokens are opened with; None: every one is denied.
+            check: How Envoy is answered; None: as by default.
         """
         cdef Probe *probe = <Probe *>calloc(1, sizeof(Probe))
         if self.probe != NULL or probe == NULL:
@@ -67,15 +71,18 @@ cdef class ConnectionProbe:
             raise MemoryError
         if not desk_set_up(probe.worker.desk, 0):
             raise MemoryError
+        if not desk_can_open(probe.worker.desk):
+            raise MemoryError
+        self.check = default_check_plan if check is None else check
+        probe.worker.desk.check = &self.check.view
         self.sessions = sessions
         if sessions is not None:
-            if not desk_can_open(probe.worker.desk):
-                raise MemoryError
             probe.worker.desk.tokens.opener.keys = &sessions.keys
         if ring_bytes:
             ring_start(probe.worker.desk, ring_bytes, 1, 1, must_record)
         probe.worker.http2.owner = probe
         probe.worker.http2.answer_call = probe_answer
+        probe.worker.http2.refuse_call = worker_refuse
         probe.worker.http2.unpark = worker_unpark
         # No time is 0: that is a bucket that was never used.
         probe.worker.http2.now = NANOS
@@ -159,3 +166,65 @@ cdef class ConnectionProbe:
     def read_records(self, uint64_t most=1 << 20):
         """Return records that have not been read yet, one behind the other, at most *most* bytes of them."""
         return ring_read(&self.probe.worker.desk.ring, most)
+
+
+cdef bytes slice_bytes(Slice text):
+    return (<const char *>text.data)[:text.len] if text.len else b""
+
+
+cdef list pairs_list(const Header *pairs, uint32_t count):
+    cdef uint32_t i
+    return [(slice_bytes(pairs[i].name), slice_bytes(pairs[i].value)) for i in range(count)]
+
+
+def read_attributes(bytes message):
+    """
+    Return what a serialized ``CheckRequest`` says, as the core reads it.
+
+    Raises:
+        RequestError: It is malformed; its ``field`` names where.
+    """
+    cdef Fault fault
+    cdef Attributes *a = <Attributes *>malloc(sizeof(Attributes))
+    if a == NULL:
+        raise MemoryError
+    try:
+        fault_clear(&fault)
+        if not attributes_read(slice_of(<const uint8_t *><const char *>message, <uint32_t>len(message)), a, &fault):
+            raise fault_error(&fault)
+        return {
+            "source_address": slice_bytes(a.source_address),
+            "source_principal": slice_bytes(a.source_principal),
+            "method": slice_bytes(a.method),
+            "path": slice_bytes(a.path),
+            "host": slice_bytes(a.host),
+            "scheme": slice_bytes(a.scheme),
+            "protocol": slice_bytes(a.protocol),
+            "sni": slice_bytes(a.sni),
+            "request_id": slice_bytes(a.request_id),
+            "headers": pairs_list(a.headers, a.header_count),
+            "extensions": pairs_list(a.extensions, a.extension_count),
+            "filters": pairs_list(a.filters, a.filter_count),
+        }
+    finally:
+        free(a)
+
+
+def find_in_struct(bytes message, bytes path):
+    """
+    Return what a name leads to in a serialized ``google.protobuf.Struct``: the kind of the value, its bytes, its number.
+
+    Args:
+        path: The name; nested names with a NUL between.
+
+    Returns:
+        None where it leads nowhere.
+    """
+    cdef Slice found
+    cdef StructValue value
+    if not struct_find(
+        slice_of(<const uint8_t *><const char *>message, <uint32_t>len(message)),
+        slice_of(<const uint8_t *><const char *>path, <uint32_t>len(path)), &found,
+    ) or not value_read(found, &value):
+        return None
+    return value.kind, slice_bytes(value.bytes), value.number

@@ -139,7 +139,7 @@ class _Source:
             organization=organization,
             resource_policies=resource_policies,
             root_is_allowed=settings.root_is_allowed,
-            routes=self._routes(files, singles, accounts),
+            routes=self._routes(files, singles, accounts, resource_policies),
         )
         return self._with_shadow(files, singles, snapshot)
 
@@ -264,13 +264,20 @@ class _Source:
         return parse_resource_policies(Place(self._problems, name), document, accounts=self._accounts.ids)
 
     def _routes(
-        self, files: Mapping[str, bytes], singles: Mapping[str, str], accounts: tuple[Account, ...]
+        self,
+        files: Mapping[str, bytes],
+        singles: Mapping[str, str],
+        accounts: tuple[Account, ...],
+        resource_policies: tuple[ResourcePolicy, ...],
     ) -> RouteTable | None:
         name = singles.get(ROUTES)
         if name is None:
             return None
         read, document = self._load(name, files[name])
-        return parse_routes(Place(self._problems, name), document, accounts=accounts) if read else None
+        if not read:
+            return None
+        place = Place(self._problems, name)
+        return parse_routes(place, document, accounts=accounts, resource_policies=resource_policies)
 
     def _with_shadow(self, files: Mapping[str, bytes], singles: Mapping[str, str], snapshot: Snapshot) -> Snapshot:
         """Tell what is in force of *snapshot* from what is only tried."""

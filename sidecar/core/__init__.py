@@ -8,15 +8,18 @@ Everything here runs in the extension ``sidecar.core._core``, built from ``ext/`
 try:
     from sidecar.core._core import (
         LIMIT_NAMES,
+        CheckPlan,
         DataServer,
         Image,
         Recorder,
         SessionState,
         authorize,
         batch_authorize,
+        check,
         encode_request,
         explain,
         histogram_edges,
+        resolve_check,
         return_memory,
     )
 except ImportError as error:
@@ -24,14 +27,17 @@ except ImportError as error:
 
 __all__ = [
     "LIMIT_NAMES",
+    "CheckPlan",
     "DataServer",
     "Image",
     "Recorder",
     "SessionState",
     "authorize",
     "batch_authorize",
+    "check",
     "encode_request",
     "explain",
     "histogram_edges",
+    "resolve_check",
     "return_memory",
 ]
