@@ -49,11 +49,7 @@ _STATEMENTS: list[dict[str, Any]] = [
 ROUTES: dict[str, Any] = {
     "callers": [
         {"session_token": {}},
-        {
-            "certificate": {
-                "rules": [{"san": "spiffe://example.com/{name}", "user": f"arn:aws:iam::{ACCOUNT}:user/alice"}]
-            }
-        },
+        {"certificate": {"rules": [{"san": "spiffe://example.com/{name}", "user": USER_ARN}]}},
     ],
     "routes": [
         {"id": "list-orders", "methods": ["GET"], "path": "/orders", "action": "shop:ListOrders"},
