@@ -125,6 +125,10 @@ cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring, const O
             for i in range(4) for j in range(LAYER_COUNT) for k in range(REASON_WORDS_COUNT)
             if atomic_peek(&telemetry.decisions[i][j][k])
         },
+        "shadow": {
+            (i, j): atomic_peek(&telemetry.shadow[i][j])
+            for i in range(4) for j in range(4) if atomic_peek(&telemetry.shadow[i][j])
+        },
         "reading": histogram_dict(&telemetry.reading),
         "deciding": histogram_dict(&telemetry.deciding),
         "request": histogram_dict(&telemetry.request),
@@ -132,6 +136,7 @@ cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring, const O
             (i, j): atomic_peek(&telemetry.rpcs[i][j])
             for i in range(METHOD_COUNT) for j in range(RPC_COUNT) if atomic_peek(&telemetry.rpcs[i][j])
         },
+        "told": [atomic_peek(&telemetry.told[i]) for i in range(CHECK_COUNT)],
         "batch_requests": atomic_peek(&telemetry.batch_requests),
         "limits": [atomic_peek(&telemetry.limits[i]) for i in range(LIMIT_COUNT)],
         "closed": [atomic_peek(&telemetry.closed[i]) for i in range(CLOSE_COUNT)],
@@ -204,7 +209,7 @@ cdef object ask(
         else:
             answer_authorize(recorder.desk, view, message, now, &reply)
         if reply.waits:
-            reply.answer_len = wait_for_place(recorder, batch, &reply)
+            reply.answer_len = wait_for_place(recorder, METHOD_BATCH_AUTHORIZE if batch else METHOD_AUTHORIZE, &reply)
         pthread_mutex_unlock(&recorder.lock)
     if reply.code != RPC_OK:
         raise reply_error(&reply)
@@ -215,13 +220,13 @@ cdef object ask(
             free(reply.answer)
 
 
-cdef uint64_t wait_for_place(Recorder recorder, bint batch, Reply *reply) noexcept nogil:
+cdef uint64_t wait_for_place(Recorder recorder, uint32_t method, Reply *reply) noexcept nogil:
     # Wait, at most PARK_NANOS, until the records of *reply* have a place, or turn it into denials. Returns its length.
     cdef uint64_t latest = clock_monotonic() + PARK_NANOS
     count_add(&recorder.desk.telemetry.parked, 1)
     while not staging_commit(recorder.desk, &reply.staging):
         if clock_monotonic() >= latest:
-            return staging_refuse(recorder.desk, &reply.staging, batch, reply.answer + FRAMING)
+            return staging_refuse(recorder.desk, &reply.staging, method, reply.answer + FRAMING)
         # Others may decide meanwhile: what waits is in the reply.
         pthread_mutex_unlock(&recorder.lock)
         usleep(1000)
@@ -327,6 +332,9 @@ def explain(
         RequestError: The request is malformed; its ``field`` names where.
     """
     cdef Request parsed
+    cdef ShadowRoom room
+    cdef Outcome enforced
+    cdef uint32_t shadow = DECISION_UNSPECIFIED
     cdef Fault fault
     cdef Reader reader
     cdef Eval e
@@ -366,6 +374,13 @@ def explain(
     # Where the parties settled it (rules 2 to 4) no statement was asked.
     if result.layer != LAYER_UNSPECIFIED:
         matches, missing = explain_layers(&e, &layers)
+    if image.view.shadow != NULL:
+        enforced = result
+        shadow = shadow_decide(&e, &parsed, &room, &result, &mfa)
+        if enforced.decision != result.decision:
+            matches, missing = (), ()
+            if result.layer != LAYER_UNSPECIFIED:
+                matches, missing = explain_layers(&room.eval, &room.layers)
     return Answer(
         decision=Decision(result.decision),
         layer=PolicyLayer(result.layer),
@@ -374,4 +389,5 @@ def explain(
         principal_arn=principal_str(&parsed),
         matched_statements=matches,
         missing_context_keys=missing,
+        shadow_decision=Decision(shadow),
     )

@@ -23,7 +23,8 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from sidecar import __version__
-from sidecar.core import Recorder, SessionState
+from sidecar.core import CheckPlan, Recorder, SessionState
+from sidecar.model.check import CheckSettings
 from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
 from sidecar.services.audit import AuditFile, AuditTrail, RecordedAudit
@@ -43,6 +44,7 @@ from sidecar.services.sessions.journal import NullSessionMetrics, PrometheusSess
 from sidecar.services.sessions.keys import SESSION_KEY_FILE, SessionKeyFile
 from sidecar.services.sessions.opener import RevocationOpener, SessionOpener
 from sidecar.services.sessions.service import SessionService
+from sidecar.services.sessions.tickets import TicketOpener
 from sidecar.services.sessions.watching import SessionWatch
 from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
@@ -161,6 +163,7 @@ class Application:
         recording = _recording(settings.decision_log)
         if recording is not None:
             recorder.keep_log(**dataclasses.asdict(recording))
+        check = CheckPlan(check_settings(settings))
         self._data: DataListener | None = None
         if settings.data:
             self._data = DataListener(
@@ -168,6 +171,7 @@ class Application:
                 workers=settings.workers,
                 limits=settings.data_limits,
                 recording=recording,
+                check=check,
                 log=log,
             )
             metrics.telemetry.watch(self._data)
@@ -211,7 +215,11 @@ class Application:
             publish=self._data.publish_sessions if self._data is not None else _keep,
         )
         authorizer = Authorizer(
-            snapshots=self._snapshots, now=time.time_ns, recorder=recorder, sessions=lambda: self._watch.state
+            snapshots=self._snapshots,
+            now=time.time_ns,
+            recorder=recorder,
+            sessions=lambda: self._watch.state,
+            check=check,
         )
         journal = SessionJournal(audit=audit, metrics=session_metrics)
         self._sessions = SessionService(
@@ -227,7 +235,9 @@ class Application:
         step_up = StepUpService(
             open_challenges=lambda: self._mfa.open().challenges,
             sessions=self._sessions,
+            tickets=TicketOpener(ring=lambda: self._watch.ring, now=time.time_ns),
             prompt_url=functools.partial(prompt_url, settings.prompt),
+            now=time.time_ns,
         )
         self._management = GrpcListener(
             addresses=settings.management,
@@ -367,6 +377,17 @@ class Application:
         self._watch.stop()
         self._mfa.close()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
+
+
+def check_settings(settings: Settings) -> CheckSettings:
+    """Return how Envoy is answered; where people prove factors, and in which cookie they come, says the prompt."""
+    if settings.prompt is None:
+        return settings.check
+    return dataclasses.replace(
+        settings.check,
+        prompt_url=settings.prompt.public_url,
+        cookie_name=settings.prompt.session_cookie,
+    )
 
 
 def has_store(settings: Settings) -> bool:
