@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,7 @@ def check(
     from sidecar.compile.source import parse_source
     from sidecar.services.source_files import read_source
 
-    report = parse_source(read_source(source))
+    report = parse_source(read_source(source), now=int(time.time()))
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
     warnings = len(report.problems) - errors
     table = report.snapshot.routes if report.snapshot is not None else None
@@ -259,7 +260,7 @@ def _load(path: Path) -> Snapshot:
         raise RequestError(
             f"`{path}` is an image, which holds no routes to read", field="--snapshot", help="name the source of it"
         )
-    report = parse_source(read_source(path))
+    report = parse_source(read_source(path), now=int(time.time()))
     if report.snapshot is None:
         errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
         raise PolicySyntaxError(f"the source `{path}` has {count_of(errors, 'error')}", problems=report.problems)
