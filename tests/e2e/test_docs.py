@@ -249,7 +249,7 @@ def shell(tree: Path, tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_pages_then_every_block_is_run_or_of_a_known_kind() -> None:
-    known = {"console", "json", "yaml", "python", "proto", "text", "mermaid", "ini"}
+    known = {"console", "json", "yaml", "python", "proto", "text", "mermaid", "ini", "nginx"}
     kinds = {
         f"{page.relative_to(ROOT)}: {kind}"
         for page in PAGES
