@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,24 @@ ROUTES: list[Json] = [
 
 
 def write_company(folder: Path, *, callers: Sequence[Json] | None = None, routes: Sequence[Json] = ROUTES) -> Path:
-    """Write the company of the example, with bob beside ada, more routes and, if so told, other callers."""
+    """
+    Write the company of the example, with bob beside ada, more routes and, if so told, other callers. Operators are
+    denied every refund by a policy that stands in shadow.
+    """
     shutil.copytree(EXAMPLE / "company", folder)
     path = folder / "accounts" / "shop.json"
     dump = json.loads(path.read_text())
     (ada,) = dump["UserDetailList"]
     bob = {**ada, "UserName": "bob", "UserId": "AIDAEXAMPLE0000000BOB", "Arn": BOB}
     dump["UserDetailList"].append(bob)
+    operators = next(role for role in dump["RoleDetailList"] if role["RoleName"] == "operators")
+    deny = {"Sid": "NoRefunds", "Effect": "Deny", "Action": "shop:RefundOrder", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [deny]}
+    operators["RolePolicyList"].append({"PolicyName": "later", "PolicyDocument": document})
     path.write_text(json.dumps(dump))
+    until = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+    shadow = [{"policy": f"inline:{operators['Arn']}/later", "until": until}]
+    (folder / "shadow.yaml").write_text(yaml.safe_dump(shadow))
     document = yaml.safe_load((folder / "routes.yaml").read_text())
     document["routes"] += routes
     if callers is not None:

@@ -113,6 +113,23 @@ def test_metadata_when_a_request_is_allowed_or_denied_then_the_access_log_has_it
     assert (line["decision"], line["reason"], line["route"]) == ("allow", "public_route", "assets")
 
 
+def test_shadow_when_a_policy_is_tried_then_the_access_log_says_what_it_would_do(house: ProtectedShop) -> None:
+    carol = [bearer(house.jwt())]
+    refund = send(house.port, "/orders/1/refund?amount=80", carol, method="POST", body=b"")
+    assert refund.status == 200, "what stands in shadow is not enforced"
+    line = house.envoy.logged(refund.header("x-request-id"))
+    assert (line["decision"], line["shadow_decision"]) == ("allow", "explicit_deny")
+
+    other = send(house.port, "/orders/1", carol)
+    line = house.envoy.logged(other.header("x-request-id"))
+    assert (line["decision"], line["shadow_decision"]) == ("allow", "allow")
+    for target in ("/nowhere", "/orders/a%3Bb"):
+        denied = send(house.port, target, carol)
+        assert denied.status == 403
+        line = house.envoy.logged(denied.header("x-request-id"))
+        assert line["shadow_decision"] in (None, "implicit_deny"), "it softens nothing"
+
+
 def test_tracing_headers_when_a_request_is_allowed_then_they_arrive(house: ProtectedShop) -> None:
     sent = [("traceparent", TRACE), ("tracestate", "a=1,b=2"), ("b3", "0"), ("baggage", "user=7")]
     arrived = send(house.port, headers=[*KEY, *sent]).arrived
