@@ -253,6 +253,7 @@ cdef Image image_open(int source, const uint8_t *data, uint64_t size):
     cdef const char *wrong
     cdef const uint8_t *base
     cdef uint8_t *begins
+    cdef uint8_t *entered
     cdef bint filled
     if not memory_take(&image.memory, size):
         raise ImageError(f"the image cannot be used: no memory for {size} bytes")
@@ -271,11 +272,17 @@ cdef Image image_open(int source, const uint8_t *data, uint64_t size):
         raise ImageError("the image cannot be used: its checksum does not match", help="it was damaged; compile it again")
     image_bind(&image.view, base, size)
     begins = <uint8_t *>calloc(image.view.counts[SECTION_SETS] // SET_ALIGNMENT + 1, 1)
-    if begins == NULL:
+    entered = <uint8_t *>calloc(image.view.counts[SECTION_ROUTE_NODES] + 1, 1)
+    if begins == NULL or entered == NULL:
+        free(begins)
+        free(entered)
         raise MemoryError
     with nogil:
         wrong = image_unsound(&image.view, begins)
+        if wrong == NULL:
+            wrong = routes_unsound(&image.view, entered)
         free(begins)
+        free(entered)
     if wrong != NULL:
         raise ImageError(f"the image cannot be used: {wrong.decode()}", help="compile it again with this version")
     revision = sha256(whole).hexdigest()

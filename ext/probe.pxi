@@ -159,3 +159,65 @@ cdef class ConnectionProbe:
     def read_records(self, uint64_t most=1 << 20):
         """Return records that have not been read yet, one behind the other, at most *most* bytes of them."""
         return ring_read(&self.probe.worker.desk.ring, most)
+
+
+cdef bytes slice_bytes(Slice text):
+    return (<const char *>text.data)[:text.len] if text.len else b""
+
+
+cdef list pairs_list(const Header *pairs, uint32_t count):
+    cdef uint32_t i
+    return [(slice_bytes(pairs[i].name), slice_bytes(pairs[i].value)) for i in range(count)]
+
+
+def read_attributes(bytes message):
+    """
+    Return what a serialized ``CheckRequest`` says, as the core reads it.
+
+    Raises:
+        RequestError: It is malformed; its ``field`` names where.
+    """
+    cdef Fault fault
+    cdef Attributes *a = <Attributes *>malloc(sizeof(Attributes))
+    if a == NULL:
+        raise MemoryError
+    try:
+        fault_clear(&fault)
+        if not attributes_read(slice_of(<const uint8_t *><const char *>message, <uint32_t>len(message)), a, &fault):
+            raise fault_error(&fault)
+        return {
+            "source_address": slice_bytes(a.source_address),
+            "source_principal": slice_bytes(a.source_principal),
+            "method": slice_bytes(a.method),
+            "path": slice_bytes(a.path),
+            "host": slice_bytes(a.host),
+            "scheme": slice_bytes(a.scheme),
+            "protocol": slice_bytes(a.protocol),
+            "sni": slice_bytes(a.sni),
+            "request_id": slice_bytes(a.request_id),
+            "headers": pairs_list(a.headers, a.header_count),
+            "extensions": pairs_list(a.extensions, a.extension_count),
+            "filters": pairs_list(a.filters, a.filter_count),
+        }
+    finally:
+        free(a)
+
+
+def find_in_struct(bytes message, bytes path):
+    """
+    Return what a name leads to in a serialized ``google.protobuf.Struct``: the kind of the value, its bytes, its number.
+
+    Args:
+        path: The name; nested names with a NUL between.
+
+    Returns:
+        None where it leads nowhere.
+    """
+    cdef Slice found
+    cdef StructValue value
+    if not struct_find(
+        slice_of(<const uint8_t *><const char *>message, <uint32_t>len(message)),
+        slice_of(<const uint8_t *><const char *>path, <uint32_t>len(path)), &found,
+    ) or not value_read(found, &value):
+        return None
+    return value.kind, slice_bytes(value.bytes), value.number

@@ -34,6 +34,7 @@ from sidecar.compile.encoding import (
 )
 from sidecar.compile.known_actions import KnownActions, glob
 from sidecar.compile.layout import CONSTANTS, NONE, SECTION_NUMBERS, SECTIONS, hash_text
+from sidecar.compile.route_image import RouteWriter
 from sidecar.model.errors import PolicyError
 from sidecar.model.policy import (
     ActionPattern,
@@ -143,8 +144,7 @@ class _Writer:
         if snapshot.session_policies is not None:
             self.flags |= CONSTANTS["IMAGE_SESSION_POLICIES"]
             self._append("SESSION_SETS", self._set(snapshot.session_policies).to_bytes(4, "little"))
-        self._table("ROUTE_HOST_TABLE", ())
-        self._table("ROUTE_EDGE_TABLE", ())
+        RouteWriter(append=self._append, text=self._text, table=self._hash_table).write(snapshot.routes)
         self._write_actions()
         self._write_keys()
         if snapshot.root_is_allowed:
@@ -173,13 +173,16 @@ class _Writer:
         return self._string(data), len(data)
 
     def _table(self, section: str, keys: Sequence[bytes]) -> None:
+        self._hash_table(section, [hash_text(key) for key in keys])
+
+    def _hash_table(self, section: str, hashes: Sequence[int]) -> None:
         size = 4
-        while size < 2 * len(keys) + 2:
+        while size < 2 * len(hashes) + 2:
             size *= 2
         slots = array("I", bytes(4 * size))
         mask = size - 1
-        for number, key in enumerate(keys, 1):
-            slot = hash_text(key) & mask
+        for number, found in enumerate(hashes, 1):
+            slot = found & mask
             while slots[slot]:
                 slot = slot + 1 & mask
             slots[slot] = number

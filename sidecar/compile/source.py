@@ -17,9 +17,11 @@ from sidecar.compile.documents import DocumentError, read_json, read_yaml
 from sidecar.compile.organization import parse_organization
 from sidecar.compile.problems import MAX_PROBLEMS, Problems, member, quote
 from sidecar.compile.resource_policies import parse_resource_policies
+from sidecar.compile.routes import parse_routes
 from sidecar.compile.settings_file import Settings, parse_settings
 from sidecar.compile.shape import Place, closest
 from sidecar.model.errors import Problem, Severity
+from sidecar.model.route import RouteTable
 from sidecar.model.snapshot import Account, Organization, ResourcePolicy, Snapshot
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -29,11 +31,12 @@ ACCOUNTS_FOLDER = "accounts"
 ORGANIZATION = "organization"
 RESOURCE_POLICIES = "resource-policies"
 ACCOUNT_SETTINGS = "account-settings"
+ROUTES = "routes"
 
 _EXTENSIONS = frozenset({"json", "yaml", "yml"})
-_KNOWN = frozenset({ORGANIZATION, RESOURCE_POLICIES, ACCOUNT_SETTINGS})
+_KNOWN = frozenset({ORGANIZATION, RESOURCE_POLICIES, ACCOUNT_SETTINGS, ROUTES})
 #: Files of later versions: to ignore them would mislead.
-_UNSUPPORTED = frozenset({"routes", "shadow"})
+_UNSUPPORTED = frozenset({"shadow"})
 
 #: Between two documents in one text: in a single one, a ``}`` is never followed by a ``{`` on another line.
 _BETWEEN_DOCUMENTS = re.compile(r"(?<=\})[ \t\r]*\n\s*(?=\{)")
@@ -130,6 +133,7 @@ class _Source:
             organization=organization,
             resource_policies=resource_policies,
             root_is_allowed=settings.root_is_allowed,
+            routes=self._routes(files, singles, accounts, resource_policies),
         )
 
     def _sort(self, files: Mapping[str, bytes]) -> tuple[list[str], dict[str, str]]:
@@ -253,6 +257,22 @@ class _Source:
         if not read:
             return ()
         return parse_resource_policies(Place(self._problems, name), document, accounts=self._accounts.ids)
+
+    def _routes(
+        self,
+        files: Mapping[str, bytes],
+        singles: Mapping[str, str],
+        accounts: tuple[Account, ...],
+        resource_policies: tuple[ResourcePolicy, ...],
+    ) -> RouteTable | None:
+        name = singles.get(ROUTES)
+        if name is None:
+            return None
+        read, document = self._load(name, files[name])
+        if not read:
+            return None
+        place = Place(self._problems, name)
+        return parse_routes(place, document, accounts=accounts, resource_policies=resource_policies)
 
 
 def _split_documents(data: bytes) -> list[str]:

@@ -17,6 +17,7 @@ try:
         encode_request,
         explain,
         histogram_edges,
+        resolve_check,
         return_memory,
     )
 except ImportError as error:
@@ -33,5 +34,6 @@ __all__ = [
     "encode_request",
     "explain",
     "histogram_edges",
+    "resolve_check",
     "return_memory",
 ]

@@ -6,6 +6,7 @@ from typing import TypedDict, final
 from sidecar.model.decision import Answer
 from sidecar.model.directory import AccountFacts, RoleFacts, UserFacts
 from sidecar.model.request import AuthorizationRequest
+from sidecar.model.resolved_check import ResolvedCheck
 
 class ImageStatistics(TypedDict):
     principals: int
@@ -154,3 +155,4 @@ def explain(
     simulation: bool = False,
     sessions: SessionState | None = None,
 ) -> Answer: ...
+def resolve_check(image: Image, check_request: bytes, *, cookie_name: str = "") -> ResolvedCheck: ...

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.model.policy import Policy
+from sidecar.model.route import RouteTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ class Snapshot:
 
     Attributes:
         root_is_allowed: Whether the account root is allowed in its own account unless denied.
+        routes: None where no file states any.
     """
 
     accounts: tuple[Account, ...] = ()
@@ -182,3 +184,4 @@ class Snapshot:
     #: None: no session policy.
     session_policies: tuple[Policy, ...] | None = None
     root_is_allowed: bool = True
+    routes: RouteTable | None = None

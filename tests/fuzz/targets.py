@@ -37,6 +37,7 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
+from tests.fuzz.route_targets import ROUTE_TARGETS
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -66,7 +67,7 @@ def _files() -> dict[str, bytes]:
         if path.suffix in (".json", ".yaml")
         and (
             path.parent.name == "accounts"
-            or path.name in ("organization.json", "resource-policies.json", "account-settings.yaml")
+            or path.name in ("organization.json", "resource-policies.json", "account-settings.yaml", "routes.yaml")
         )
     }
 
@@ -983,5 +984,6 @@ TARGETS = (
     *LISTENER_TARGETS,
     *CALL_TARGETS,
     *MFA_TARGETS,
+    *ROUTE_TARGETS,
     *TOKEN_TARGETS,
 )
