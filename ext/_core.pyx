@@ -19,7 +19,7 @@ include "load.pxi"        # memory of an image, and what Python sees of it
 include "glob.pxi"        # wildcards and ARNs
 include "value.pxi"       # numbers, dates, addresses, base64 in a request
 include "request.pxi"     # one question, bound to an image
-include "protobuf.pxi"    # protobuf's encoding, read and written
+include "protobuf.pxi"    # how messages are written down
 include "attributes.pxi"  # what Envoy says of a request
 include "seal.pxi"        # seals and digests, through libcrypto
 include "claims.pxi"      # what a session token says
@@ -35,11 +35,17 @@ include "parties.pxi"     # caller, action, resource and its owner
 include "decide.pxi"      # layers, the order of evaluation, MFA
 include "explain.pxi"     # everything that led to a decision
 include "wire.pxi"        # AuthorizeRequest in, AuthorizeResponse out
+include "ticket.pxi"      # step-up tickets, sealed
+include "client.pxi"      # what headers tell of whoever sent a request
+include "hygiene.pxi"     # what an upstream must not get from a client
+include "check_wire.pxi"  # Envoy's CheckResponse, written
 include "telemetry.pxi"   # counters, histograms and the ring of decision records
 include "answer.pxi"      # one request or batch, decided, counted and recorded
+include "check.pxi"       # one request of Envoy, decided, counted and recorded
 include "sessions.pxi"    # what Python sees of session tokens
 include "face.pxi"        # what Python sees of deciding
 include "resolve.pxi"     # what Python sees of routes
+include "check_face.pxi"  # what Python sees of answering Envoy
 include "http2.pxi"       # HTTP/2 and gRPC: connections, streams and calls, without sockets
 include "worker.pxi"      # threads, sockets, and snapshots on their way to them
 include "server.pxi"      # what Python sees of the data listener

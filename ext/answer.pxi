@@ -4,8 +4,6 @@
 from libc.stdlib cimport realloc
 
 cdef enum:
-    # gRPC puts this much in front of a message; answers leave room for it.
-    FRAMING = 5
     FAULT_FIELD_MOST = 320
     FAULT_TEXT_MOST = 512
     KEEP_ALL = 0xFFFFFFFF
@@ -28,6 +26,7 @@ cdef struct Staging:
 
 cdef struct Deferred:
     Outcome outcome
+    uint32_t told             # CHECK_*: what the proxy was told; CHECK_COUNT: no proxy asked
     uint32_t size             # of the record that follows; 0: it is not kept
 
 
@@ -55,6 +54,8 @@ cdef struct Desk:
     uint32_t keep[4]          # by decision: the share of 2**32 that is recorded
     uint64_t chance           # state of the generator that picks them, never 0
     TokenRoom *tokens         # owned
+    const CheckView *check    # how Envoy is answered; NULL: it is not
+    CheckRoom *check_room     # owned
     Request request
     uint8_t answer[ANSWER_MOST]
 
@@ -187,15 +188,17 @@ cdef Slice request_recorded(Desk *desk, Slice message, const Eval *e) noexcept n
     return slice_of(desk.tokens.recorded, <uint32_t>(end - desk.tokens.recorded))
 
 
-cdef inline uint32_t record_size(uint32_t request_len, uint32_t answer_len) noexcept nogil:
-    return (<uint32_t>sizeof(RecordHeader) + request_len + answer_len + 7) & ~<uint32_t>7
+cdef inline uint32_t record_size(const RecordHeader *header) noexcept nogil:
+    return (<uint32_t>sizeof(RecordHeader) + header.request_len + header.answer_len + header.note_len + 7) & ~<uint32_t>7
 
 
-cdef void record_put(Ring *ring, RecordHeader *header, const uint8_t *request, const uint8_t *answer) noexcept nogil:
+cdef void record_put(
+    Ring *ring, RecordHeader *header, const uint8_t *request, const uint8_t *answer, const uint8_t *note
+) noexcept nogil:
     # SAFETY: the caller has seen that there is room for header.size bytes.
     cdef uint64_t zeros = 0
     cdef uint64_t place = ring.head
-    cdef uint32_t used = <uint32_t>sizeof(RecordHeader) + header.request_len + header.answer_len
+    cdef uint32_t used = <uint32_t>sizeof(RecordHeader) + header.request_len + header.answer_len + header.note_len
     header.sequence = ring.offered
     count_add(&ring.offered, 1)
     ring_copy_in(ring, place, header, sizeof(RecordHeader))
@@ -203,7 +206,9 @@ cdef void record_put(Ring *ring, RecordHeader *header, const uint8_t *request, c
     ring_copy_in(ring, place, request, header.request_len)
     place += header.request_len
     ring_copy_in(ring, place, answer, header.answer_len)
-    ring_copy_in(ring, place + header.answer_len, &zeros, header.size - used)
+    place += header.answer_len
+    ring_copy_in(ring, place, note, header.note_len)
+    ring_copy_in(ring, place + header.note_len, &zeros, header.size - used)
     atomic_put(&ring.head, ring.head + header.size)
 
 
@@ -218,7 +223,8 @@ cdef void staging_clear(Staging *staging) noexcept nogil:
 
 
 cdef void staging_add(
-    Desk *desk, Outcome result, RecordHeader *header, const uint8_t *request, const uint8_t *answer
+    Desk *desk, Outcome result, uint32_t told, RecordHeader *header, const uint8_t *request, const uint8_t *answer,
+    const uint8_t *note
 ) noexcept nogil:
     # *header* NULL: the decision is counted later, but not recorded.
     cdef Staging *staging = &desk.staging
@@ -229,6 +235,7 @@ cdef void staging_add(
     cdef uint8_t *data
     cdef uint32_t used
     deferred.outcome = result
+    deferred.told = told
     deferred.size = 0 if header == NULL else header.size
     staging.count += 1
     need = staging.size + sizeof(Deferred) + deferred.size
@@ -238,7 +245,7 @@ cdef void staging_add(
         if data == NULL:
             staging.failed = True
             if not desk.must_record:
-                decision_count(&desk.telemetry, result)
+                decision_count(&desk.telemetry, result, told)
                 if header != NULL:
                     ring_drop(&desk.ring)
             return
@@ -248,10 +255,12 @@ cdef void staging_add(
     memcpy(data, &deferred, sizeof(Deferred))
     data += sizeof(Deferred)
     if header != NULL:
-        used = <uint32_t>sizeof(RecordHeader) + header.request_len + header.answer_len
+        used = <uint32_t>sizeof(RecordHeader) + header.request_len + header.answer_len + header.note_len
         memcpy(data, header, sizeof(RecordHeader))
         memcpy(data + sizeof(RecordHeader), request, header.request_len)
         memcpy(data + sizeof(RecordHeader) + header.request_len, answer, header.answer_len)
+        if header.note_len:
+            memcpy(data + used - header.note_len, note, header.note_len)
         memcpy(data + used, &zeros, header.size - used)
         staging.record_bytes += header.size
     staging.size = need
@@ -270,13 +279,14 @@ cdef bint staging_commit(Desk *desk, Staging *staging) noexcept nogil:
     while here != end:
         memcpy(&deferred, here, sizeof(Deferred))
         here += sizeof(Deferred)
-        decision_count(&desk.telemetry, deferred.outcome)
+        decision_count(&desk.telemetry, deferred.outcome, deferred.told)
         if deferred.size == 0:
             continue
         if ring_room(ring) >= deferred.size:
             memcpy(&header, here, sizeof(RecordHeader))
             record_put(
-                ring, &header, here + sizeof(RecordHeader), here + sizeof(RecordHeader) + header.request_len
+                ring, &header, here + sizeof(RecordHeader), here + sizeof(RecordHeader) + header.request_len,
+                here + sizeof(RecordHeader) + header.request_len + header.answer_len,
             )
         else:
             ring_drop(ring)
@@ -291,23 +301,42 @@ cdef inline uint8_t *write_denial(uint8_t *out, uint32_t reason) noexcept nogil:
     return write_field(out, 3, REASON_WORDS[reason], <uint32_t>strlen(REASON_WORDS[reason]))
 
 
-cdef uint64_t staging_refuse(Desk *desk, Staging *staging, bint batch, uint8_t *out) noexcept nogil:
+cdef uint64_t staging_refuse(Desk *desk, Staging *staging, uint32_t method, uint8_t *out) noexcept nogil:
     # Instead of answers whose records found no place: as many denials, written to *out*, which has the room that those
     # answers were given. Returns their length.
     cdef uint8_t denial[64]
     cdef uint32_t size = <uint32_t>(write_denial(denial, REASON_AUDIT_UNAVAILABLE) - denial)
+    cdef uint32_t told = CHECK_ERROR if method == METHOD_CHECK else CHECK_COUNT
     cdef uint8_t *end = out
     cdef uint32_t i
     for i in range(staging.count):
-        decision_count(&desk.telemetry, implicit(LAYER_UNSPECIFIED, REASON_AUDIT_UNAVAILABLE))
+        decision_count(&desk.telemetry, implicit(LAYER_UNSPECIFIED, REASON_AUDIT_UNAVAILABLE), told)
         ring_drop(&desk.ring)
-        if batch:
+        if method == METHOD_BATCH_AUTHORIZE:
             end = write_field(end, 1, denial, size)
+        elif method == METHOD_CHECK:
+            end = out + write_refusal(out, desk.check, REASON_AUDIT_UNAVAILABLE, 503, False)
         else:
             memcpy(out, denial, size)
             end = out + size
     staging_clear(staging)
     return end - out
+
+
+cdef void record_or_defer(
+    Desk *desk, Outcome result, uint32_t told, RecordHeader *kept, const uint8_t *request, const uint8_t *answer,
+    const uint8_t *note
+) noexcept nogil:
+    # Count a decision and record it, where *kept* is not NULL; what must be recorded and finds no place is deferred.
+    if kept != NULL and ring_room(&desk.ring) < kept.size:
+        if desk.must_record:
+            staging_add(desk, result, told, kept, request, answer, note)
+            return
+        ring_drop(&desk.ring)
+        kept = NULL
+    decision_count(&desk.telemetry, result, told)
+    if kept != NULL:
+        record_put(&desk.ring, kept, request, answer, note)
 
 
 # Answers.
@@ -345,23 +374,17 @@ cdef uint8_t *answer_one(
         header.decision = <uint8_t>result.decision
         header.request_len = message.len
         header.answer_len = <uint32_t>(end - out)
-        header.size = record_size(header.request_len, header.answer_len)
+        header.note_len = 0
+        header.reserved = 0
+        header.size = record_size(&header)
         header.time = now.seconds * NANOS + now.nanos
         header.read_ns = <uint32_t>min(read - begun, <uint64_t>0xFFFFFFFF)
         header.decide_ns = <uint32_t>min(decided - read, <uint64_t>0xFFFFFFFF)
         header.sequence = 0
     if method == METHOD_BATCH_AUTHORIZE:
-        staging_add(desk, result, kept, message.data, out)
-    elif kept == NULL:
-        decision_count(&desk.telemetry, result)
-    elif ring_room(&desk.ring) >= header.size:
-        decision_count(&desk.telemetry, result)
-        record_put(&desk.ring, &header, message.data, out)
-    elif desk.must_record:
-        staging_add(desk, result, kept, message.data, out)
+        staging_add(desk, result, CHECK_COUNT, kept, message.data, out, NULL)
     else:
-        decision_count(&desk.telemetry, result)
-        ring_drop(&desk.ring)
+        record_or_defer(desk, result, CHECK_COUNT, kept, message.data, out, NULL)
     return end
 
 
@@ -479,7 +502,8 @@ cdef bint desk_set_up(Desk *desk, uint16_t worker) noexcept nogil:
     desk.worker = worker
     desk.chance = 0x9E3779B97F4A7C15ULL + worker
     desk.tokens = <TokenRoom *>pages_take(sizeof(TokenRoom))
-    if desk.tokens == NULL:
+    desk.check_room = <CheckRoom *>pages_take(sizeof(CheckRoom))
+    if desk.tokens == NULL or desk.check_room == NULL:
         return False
     desk.tokens.opener.slots = desk.tokens.slots
     return True
@@ -503,6 +527,8 @@ cdef bint desk_keep_log(Desk *desk, uint64_t ring_bytes, const uint32_t *keep, b
 
 cdef void desk_clear(Desk *desk) noexcept nogil:
     staging_clear(&desk.staging)
+    pages_drop(desk.check_room, sizeof(CheckRoom))
+    desk.check_room = NULL
     free(desk.ring.data)
     desk.ring.data = NULL
     if desk.tokens != NULL:

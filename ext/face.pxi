@@ -132,6 +132,7 @@ cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring, const O
             (i, j): atomic_peek(&telemetry.rpcs[i][j])
             for i in range(METHOD_COUNT) for j in range(RPC_COUNT) if atomic_peek(&telemetry.rpcs[i][j])
         },
+        "told": [atomic_peek(&telemetry.told[i]) for i in range(CHECK_COUNT)],
         "batch_requests": atomic_peek(&telemetry.batch_requests),
         "limits": [atomic_peek(&telemetry.limits[i]) for i in range(LIMIT_COUNT)],
         "closed": [atomic_peek(&telemetry.closed[i]) for i in range(CLOSE_COUNT)],
@@ -204,7 +205,7 @@ cdef object ask(
         else:
             answer_authorize(recorder.desk, view, message, now, &reply)
         if reply.waits:
-            reply.answer_len = wait_for_place(recorder, batch, &reply)
+            reply.answer_len = wait_for_place(recorder, METHOD_BATCH_AUTHORIZE if batch else METHOD_AUTHORIZE, &reply)
         pthread_mutex_unlock(&recorder.lock)
     if reply.code != RPC_OK:
         raise reply_error(&reply)
@@ -215,13 +216,13 @@ cdef object ask(
             free(reply.answer)
 
 
-cdef uint64_t wait_for_place(Recorder recorder, bint batch, Reply *reply) noexcept nogil:
+cdef uint64_t wait_for_place(Recorder recorder, uint32_t method, Reply *reply) noexcept nogil:
     # Wait, at most PARK_NANOS, until the records of *reply* have a place, or turn it into denials. Returns its length.
     cdef uint64_t latest = clock_monotonic() + PARK_NANOS
     count_add(&recorder.desk.telemetry.parked, 1)
     while not staging_commit(recorder.desk, &reply.staging):
         if clock_monotonic() >= latest:
-            return staging_refuse(recorder.desk, &reply.staging, batch, reply.answer + FRAMING)
+            return staging_refuse(recorder.desk, &reply.staging, method, reply.answer + FRAMING)
         # Others may decide meanwhile: what waits is in the reply.
         pthread_mutex_unlock(&recorder.lock)
         usleep(1000)

@@ -133,7 +133,7 @@ cdef extern from *:
 cdef enum:
     # What a stream holds without asking for memory; nearly all requests and answers fit.
     STREAM_MESSAGE = 1024
-    STREAM_ANSWER = 512
+    STREAM_ANSWER = 1536
     # Largest message: a batch, with room for what a newer client may add.
     MESSAGE_MOST = MAX_BATCH_BYTES + 4096
     STREAMS_A_SLAB = 32
@@ -243,6 +243,7 @@ cdef struct Connection:
 
 
 ctypedef void (*CallHandler)(void *owner, uint32_t method, Slice message, Reply *reply) noexcept nogil
+ctypedef bint (*RefusalHandler)(void *owner, uint32_t method, uint32_t code, bint too_large, Reply *reply) noexcept nogil
 ctypedef bint (*UnparkHandler)(void *owner, Stream *stream, bint too_late) noexcept nogil
 
 
@@ -252,6 +253,7 @@ cdef struct Http2:
     Telemetry *telemetry
     void *owner
     CallHandler answer_call
+    RefusalHandler refuse_call  # whether there is an answer to a call that fails, in place of a status
     UnparkHandler unpark      # whether the records of a parked stream have found a place, or it is *too_late*
     nghttp2_session_callbacks *callbacks
     nghttp2_option *option
@@ -482,27 +484,6 @@ cdef uint32_t percent_encode(const uint8_t *text, uint32_t length, uint8_t *out)
     return <uint32_t>(end - out)
 
 
-cdef uint32_t base64_encode(const uint8_t *data, uint32_t length, uint8_t *out) noexcept nogil:
-    # Without padding, as binary metadata travels. *out* has room for length * 4 / 3 + 4.
-    cdef const char *digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    cdef uint8_t *end = out
-    cdef uint32_t word
-    cdef uint32_t left
-    cdef uint32_t i
-    cdef uint32_t k
-    for i in range(0, length, 3):
-        left = min(length - i, <uint32_t>3)
-        word = <uint32_t>data[i] << 16
-        if left > 1:
-            word |= <uint32_t>data[i + 1] << 8
-        if left > 2:
-            word |= data[i + 2]
-        for k in range(left + 1):
-            end[0] = digits[word >> (18 - 6 * k) & 63]
-            end += 1
-    return <uint32_t>(end - out)
-
-
 cdef uint32_t write_status(const Reply *reply, uint8_t *out) noexcept nogil:
     # A google.rpc.Status with a google.rpc.BadRequest that names the field. *out* has room for 2 KiB.
     cdef const char *kind = b"type.googleapis.com/google.rpc.BadRequest"
@@ -556,15 +537,35 @@ cdef void stream_refuse(Connection *connection, Stream *stream, const Reply *rep
         count += 1
     if reply.field_len:
         fields[count] = h2_field(
-            b"grpc-status-details-bin", details, base64_encode(status, write_status(reply, status), details)
+            b"grpc-status-details-bin", details, base64_write(status, write_status(reply, status), BASE64, details)
         )
         count += 1
     nghttp2_submit_response(connection.session, stream.id, fields, count, NULL)
 
 
+cdef void stream_fail_as(
+    Connection *connection, Stream *stream, uint32_t code, const char *text, bint too_large
+) noexcept nogil:
+    cdef Http2 *http2 = connection.http2
+    cdef Reply *reply = &http2.reply
+    if not http2.refuse_call(http2.owner, stream.method, code, too_large, reply):
+        reply_text(reply, code, text)
+        stream_refuse(connection, stream, reply)
+        return
+    # SAFETY: such an answer is no longer than a stream's own room.
+    stream_drop_message(http2, stream)
+    stream.answer = stream.own_answer
+    stream.answer_len = FRAMING + reply.answer_len
+    memcpy(stream.answer + FRAMING, reply.answer + FRAMING, reply.answer_len)
+    stream_send_answer(connection, stream)
+
+
 cdef void stream_fail(Connection *connection, Stream *stream, uint32_t code, const char *text) noexcept nogil:
-    reply_text(&connection.http2.reply, code, text)
-    stream_refuse(connection, stream, &connection.http2.reply)
+    stream_fail_as(connection, stream, code, text, False)
+
+
+cdef void stream_fail_large(Connection *connection, Stream *stream, const char *text) noexcept nogil:
+    stream_fail_as(connection, stream, RPC_RESOURCE_EXHAUSTED, text, True)
 
 
 cdef void stream_refuse_http(Connection *connection, Stream *stream, nghttp2_nv *fields, size_t count) noexcept nogil:
@@ -666,6 +667,8 @@ cdef inline uint32_t method_find(const uint8_t *path, size_t length) noexcept no
         return METHOD_AUTHORIZE
     if text_is(path, length, b"/sidecar.v1.AuthorizationService/BatchAuthorize", 47):
         return METHOD_BATCH_AUTHORIZE
+    if text_is(path, length, b"/envoy.service.auth.v3.Authorization/Check", 42):
+        return METHOD_CHECK
     if text_is(path, length, b"/grpc.health.v1.Health/Check", 28):
         return METHOD_HEALTH_CHECK
     return METHOD_UNKNOWN
@@ -759,7 +762,7 @@ cdef int h2_on_header(
 
 cdef void stream_refuse_headers(Connection *connection, Stream *stream) noexcept nogil:
     count_add(&connection.http2.telemetry.limits[LIMIT_HEADER_BYTES], 1)
-    stream_fail(connection, stream, RPC_RESOURCE_EXHAUSTED, b"the header list is too large")
+    stream_fail_large(connection, stream, b"the header list is too large")
 
 
 cdef void stream_headers_end(Connection *connection, Stream *stream) noexcept nogil:
@@ -789,7 +792,7 @@ cdef void stream_take(Connection *connection, Stream *stream, const uint8_t *dat
     if stream.message_len + length > stream.message_room:
         if stream.message_len + length > FRAMING + <uint64_t>MESSAGE_MOST:
             count_add(&http2.telemetry.limits[LIMIT_MESSAGE_BYTES], 1)
-            stream_fail(connection, stream, RPC_RESOURCE_EXHAUSTED, b"the message is larger than 1052672 bytes")
+            stream_fail_large(connection, stream, b"the message is larger than 1052672 bytes")
             return
         room = min(max(2 * stream.message_room, stream.message_len + length), FRAMING + <uint64_t>MESSAGE_MOST)
         if http2.message_memory + room > http2.limits.message_memory:
@@ -819,7 +822,7 @@ cdef void stream_take(Connection *connection, Stream *stream, const uint8_t *dat
             stream_fail(connection, stream, RPC_INTERNAL, b"the message has a compressed flag without an encoding")
         elif size > MESSAGE_MOST:
             count_add(&http2.telemetry.limits[LIMIT_MESSAGE_BYTES], 1)
-            stream_fail(connection, stream, RPC_RESOURCE_EXHAUSTED, b"the message is larger than 1052672 bytes")
+            stream_fail_large(connection, stream, b"the message is larger than 1052672 bytes")
 
 
 cdef void stream_request_end(Connection *connection, Stream *stream) noexcept nogil:
@@ -1080,7 +1083,11 @@ cdef bint stream_tick(Connection *connection, Stream *stream) noexcept nogil:
             http2.parked -= 1
             stream.is_parked = False
             http2.unpark(http2.owner, stream, True)
-            stream_fail(connection, stream, RPC_DEADLINE_EXCEEDED, b"the deadline passed before there was an answer")
+            if stream.method == METHOD_CHECK:
+                # Its answer says by now that there is none.
+                stream_send_answer(connection, stream)
+            else:
+                stream_fail(connection, stream, RPC_DEADLINE_EXCEEDED, b"the deadline passed before there was an answer")
             return True
         if http2.unpark(http2.owner, stream, now - stream.answered >= PARK_NANOS):
             http2.parked -= 1

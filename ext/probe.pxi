@@ -20,6 +20,8 @@ cdef void probe_answer(void *owner, uint32_t method, Slice message, Reply *reply
         answer_authorize(probe.worker.desk, probe.worker.image, message, probe.clock, reply)
     elif method == METHOD_BATCH_AUTHORIZE:
         answer_batch(probe.worker.desk, probe.worker.image, message, probe.clock, reply)
+    elif method == METHOD_CHECK:
+        answer_check(probe.worker.desk, probe.worker.image, message, probe.clock, reply)
     else:
         reply_text(reply, RPC_UNIMPLEMENTED, b"there is no such method here")
 
@@ -35,13 +37,14 @@ cdef class ConnectionProbe:
     cdef Probe *probe
     cdef Image image          # held while the connection may decide by it
     cdef SessionState sessions  # likewise, while it may open tokens with it
+    cdef CheckPlan check      # likewise
 
     def __cinit__(self):
         self.probe = NULL
 
     def __init__(
         self, Image image, *, limits, int64_t seconds, uint64_t ring_bytes=0, bint must_record=False,
-        SessionState sessions=None,
+        SessionState sessions=None, CheckPlan check=None,
     ):
         """
         Args:
@@ -51,6 +54,7 @@ cdef class ConnectionProbe:
             ring_bytes: Room for decision records, a power of two; 0 to keep none.
             must_record: Whether an answer leaves only if there is room for its record.
             sessions: What session tokens are opened with; None: every one is denied.
+            check: How Envoy is answered; None: as by default.
         """
         cdef Probe *probe = <Probe *>calloc(1, sizeof(Probe))
         if self.probe != NULL or probe == NULL:
@@ -67,15 +71,18 @@ cdef class ConnectionProbe:
             raise MemoryError
         if not desk_set_up(probe.worker.desk, 0):
             raise MemoryError
+        if not desk_can_open(probe.worker.desk):
+            raise MemoryError
+        self.check = default_check_plan if check is None else check
+        probe.worker.desk.check = &self.check.view
         self.sessions = sessions
         if sessions is not None:
-            if not desk_can_open(probe.worker.desk):
-                raise MemoryError
             probe.worker.desk.tokens.opener.keys = &sessions.keys
         if ring_bytes:
             ring_start(probe.worker.desk, ring_bytes, 1, 1, must_record)
         probe.worker.http2.owner = probe
         probe.worker.http2.answer_call = probe_answer
+        probe.worker.http2.refuse_call = worker_refuse
         probe.worker.http2.unpark = worker_unpark
         # No time is 0: that is a bucket that was never used.
         probe.worker.http2.now = NANOS

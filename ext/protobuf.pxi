@@ -6,6 +6,8 @@ cdef enum:
     WIRE_FIXED64 = 1
     WIRE_BYTES = 2
     WIRE_FIXED32 = 5
+    # gRPC puts this much in front of a message; answers leave room for it.
+    FRAMING = 5
 
 
 # What is left to read of a message. Confined to one call.
@@ -117,3 +119,79 @@ cdef inline uint8_t *write_enum(uint8_t *out, uint32_t field, uint32_t value) no
         return out
     out[0] = <uint8_t>(field << 3 | WIRE_VARINT)
     return write_varint(out + 1, value)
+
+
+# Room for a message whose length is not known ahead. Confined to one call.
+cdef struct Out:
+    uint8_t *here
+    uint8_t *end
+    bint is_full              # something did not fit: what was written means nothing
+
+
+cdef inline Out out_of(uint8_t *data, uint64_t room) noexcept nogil:
+    cdef Out out
+    out.here = data
+    out.end = data + room
+    out.is_full = False
+    return out
+
+
+cdef inline void out_bytes(Out *out, const void *data, uint64_t length) noexcept nogil:
+    if UNLIKELY(length > <uint64_t>(out.end - out.here)):
+        out.is_full = True
+        return
+    memcpy(out.here, data, length)
+    out.here += length
+
+
+cdef inline void out_slice(Out *out, Slice text) noexcept nogil:
+    if text.len:
+        out_bytes(out, text.data, text.len)
+
+
+cdef inline void out_text(Out *out, const char *text) noexcept nogil:
+    out_bytes(out, text, strlen(text))
+
+
+cdef inline void out_byte(Out *out, uint8_t byte) noexcept nogil:
+    out_bytes(out, &byte, 1)
+
+
+cdef inline void out_decimal(Out *out, uint64_t number) noexcept nogil:
+    cdef uint8_t digits[20]
+    out_bytes(out, digits, write_number(number, digits))
+
+
+cdef inline void out_field(Out *out, uint32_t field, const void *data, uint32_t length) noexcept nogil:
+    # As write_field. 16 is more than a tag and a length take.
+    if UNLIKELY(<uint64_t>length + 16 > <uint64_t>(out.end - out.here)):
+        out.is_full = True
+        return
+    out.here = write_field(out.here, field, data, length)
+
+
+cdef inline void out_enum(Out *out, uint32_t field, uint32_t value) noexcept nogil:
+    if UNLIKELY(out.end - out.here < 16):
+        out.is_full = True
+        return
+    out.here = write_enum(out.here, field, value)
+
+
+cdef inline uint8_t *out_open(Out *out, uint32_t field) noexcept nogil:
+    # Begin a message inside of a message, and return where: out_close says how long it is.
+    out_byte(out, <uint8_t>(field << 3 | WIRE_BYTES))
+    out_byte(out, 0)
+    return out.here
+
+
+cdef inline void out_close(Out *out, uint8_t *begun) noexcept nogil:
+    # SAFETY: unless it is full, out_open has left one byte for the length in front of *begun*.
+    cdef uint64_t size = out.here - begun
+    cdef uint32_t more = 0 if size < 128 else 1 if size < 16384 else 2
+    if UNLIKELY(out.is_full or more > <uint64_t>(out.end - out.here) or size >= 2097152):
+        out.is_full = True
+        return
+    if UNLIKELY(more):
+        memmove(begun + more, begun, size)
+    write_varint(begun - 1, size)
+    out.here += more

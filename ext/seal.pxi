@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Seals and digests, through OpenSSL's libcrypto: what session tokens are opened with, and what was revoked.
+# Seals and digests, through OpenSSL's libcrypto: what session tokens are opened with, tickets are sealed
+# with, and what was revoked.
 
 cdef extern from "openssl/evp.h" nogil:
     ctypedef struct EVP_CIPHER_CTX:
@@ -19,6 +20,12 @@ cdef extern from "openssl/evp.h" nogil:
     int EVP_DecryptInit_ex2(
         EVP_CIPHER_CTX *context, const EVP_CIPHER *cipher, const uint8_t *key, const uint8_t *nonce, const void *parameters
     )
+    int EVP_CTRL_AEAD_GET_TAG
+    int EVP_EncryptInit_ex2(
+        EVP_CIPHER_CTX *context, const EVP_CIPHER *cipher, const uint8_t *key, const uint8_t *nonce, const void *parameters
+    )
+    int EVP_EncryptUpdate(EVP_CIPHER_CTX *context, uint8_t *out, int *out_len, const uint8_t *data, int length)
+    int EVP_EncryptFinal_ex(EVP_CIPHER_CTX *context, uint8_t *out, int *out_len)
     int EVP_DecryptUpdate(EVP_CIPHER_CTX *context, uint8_t *out, int *out_len, const uint8_t *data, int length)
     int EVP_DecryptFinal_ex(EVP_CIPHER_CTX *context, uint8_t *out, int *out_len)
     EVP_MD *EVP_MD_fetch(void *library, const char *algorithm, const char *properties)
@@ -63,7 +70,8 @@ cdef struct SessionKeys:
 
 # Contexts of libcrypto, made ahead so that opening a token allocates nothing. Confined to one thread.
 cdef struct Crypto:
-    EVP_CIPHER_CTX *cipher    # owned; NULL: they were not made yet
+    EVP_CIPHER_CTX *cipher    # owned; opens; NULL: they were not made yet
+    EVP_CIPHER_CTX *sealer    # owned; seals
     EVP_MD_CTX *digest        # owned
 
 
@@ -72,10 +80,15 @@ cdef bint crypto_make(Crypto *crypto) noexcept nogil:
     cdef EVP_MD *digest = EVP_MD_fetch(NULL, b"SHA2-256", NULL)
     cdef bint made = False
     crypto.cipher = EVP_CIPHER_CTX_new()
+    crypto.sealer = EVP_CIPHER_CTX_new()
     crypto.digest = EVP_MD_CTX_new()
-    if cipher != NULL and digest != NULL and crypto.cipher != NULL and crypto.digest != NULL:
+    if (
+        cipher != NULL and digest != NULL
+        and crypto.cipher != NULL and crypto.sealer != NULL and crypto.digest != NULL
+    ):
         made = (
             EVP_DecryptInit_ex2(crypto.cipher, cipher, NULL, NULL, NULL) == 1
+            and EVP_EncryptInit_ex2(crypto.sealer, cipher, NULL, NULL, NULL) == 1
             and EVP_DigestInit_ex2(crypto.digest, digest, NULL) == 1
         )
     # The contexts hold them from now on.
@@ -88,8 +101,10 @@ cdef bint crypto_make(Crypto *crypto) noexcept nogil:
 
 cdef void crypto_clear(Crypto *crypto) noexcept nogil:
     EVP_CIPHER_CTX_free(crypto.cipher)
+    EVP_CIPHER_CTX_free(crypto.sealer)
     EVP_MD_CTX_free(crypto.digest)
     crypto.cipher = NULL
+    crypto.sealer = NULL
     crypto.digest = NULL
 
 

@@ -23,18 +23,20 @@ cdef class DataServer:
     cdef list mails           # that a worker may still go by: (number, image, session state)
     cdef uint64_t number      # of the last mail
     cdef bytes constant
+    cdef CheckPlan check
     cdef object publishing    # a lock: threads, and what they hold, neither begin nor end meanwhile
     cdef bint has_ended
 
     def __cinit__(self):
         self.server = NULL
 
-    def __init__(self, listeners, *, uint32_t workers, limits, constant_answer=None):
+    def __init__(self, listeners, *, uint32_t workers, limits, CheckPlan check=None, constant_answer=None):
         """
         Args:
             listeners: Descriptors of listening sockets; they belong to the server from now on.
             workers: Threads that answer, 1 to 64.
             limits: A value for each of ``limit_names()``; times in nanoseconds.
+            check: How Envoy is answered; None: as by default.
             constant_answer: Answers every ``Authorize`` with these bytes; for measurements alone.
 
         Raises:
@@ -50,6 +52,7 @@ cdef class DataServer:
         self.mails = [(0, None, None)]
         self.number = 0
         self.publishing = Lock()
+        self.check = default_check_plan if check is None else check
         self.server = <Server *>calloc(1, sizeof(Server))
         if self.server == NULL:
             raise MemoryError
@@ -74,6 +77,9 @@ cdef class DataServer:
             server.worker_count = i + 1
             if not worker_set_up(&server.workers[i], server, <uint16_t>i):
                 raise OSError(errno, "a worker cannot be made")
+            server.workers[i].desk.check = &self.check.view
+            if not desk_can_open(server.workers[i].desk):
+                raise InternalError("API keys and tickets cannot be made", cause="libcrypto offers no AES-256-GCM or no SHA-256")
         server.epoll = epoll_create1(EPOLL_CLOEXEC)
         server.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
         server.reader_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)

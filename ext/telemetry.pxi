@@ -41,6 +41,7 @@ cdef struct Telemetry:
     Histogram deciding
     Histogram request         # of the data listener: from the socket to the socket
     uint64_t rpcs[METHOD_COUNT][RPC_COUNT]
+    uint64_t told[CHECK_COUNT]  # to a proxy
     uint64_t batch_requests
     uint64_t limits[LIMIT_COUNT]
     uint64_t closed[CLOSE_COUNT]
@@ -65,11 +66,15 @@ cdef inline void histogram_add(Histogram *histogram, uint64_t nanos) noexcept no
     count_add(&histogram.sum, nanos)
 
 
-cdef inline void decision_count(Telemetry *telemetry, Outcome result) noexcept nogil:
+cdef inline void decision_count(Telemetry *telemetry, Outcome result, uint32_t told) noexcept nogil:
+    # *told*: CHECK_*; CHECK_COUNT: no proxy asked.
     count_add(&telemetry.decisions[result.decision & 3][result.layer][result.reason], 1)
+    if told < CHECK_COUNT:
+        count_add(&telemetry.told[told], 1)
 
 
-# What a decision record begins with; request and answer follow, then zeros up to a multiple of eight bytes.
+# What a decision record begins with; request, answer and note follow, then zeros up to a multiple of eight bytes. The note of
+# a Check is texts with a NUL behind each: id of the route, id of the request, method, host and path.
 # sidecar.transports.decision_records reads it.
 cdef packed struct RecordHeader:
     uint32_t size             # of the whole record
@@ -82,6 +87,8 @@ cdef packed struct RecordHeader:
     uint32_t read_ns
     uint32_t decide_ns
     uint64_t sequence         # of the worker, counted after sampling: a gap is a drop
+    uint32_t note_len
+    uint32_t reserved         # 0
 
 
 # Records on their way from one writer to one reader.

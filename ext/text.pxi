@@ -201,3 +201,32 @@ cdef inline uint32_t write_number(uint64_t number, uint8_t *out) noexcept nogil:
     for i in range(count):
         out[i] = digits[count - 1 - i]
     return count
+
+
+cdef extern from *:
+    """
+    static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char BASE64_OF_URLS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    """
+    const char *BASE64
+    const char *BASE64_OF_URLS
+
+
+cdef uint32_t base64_write(const uint8_t *data, uint32_t length, const char *digits, uint8_t *out) noexcept nogil:
+    # SPEC: RFC 4648, without padding. *out* has room for length * 4 / 3 + 4.
+    cdef uint8_t *end = out
+    cdef uint32_t word
+    cdef uint32_t left
+    cdef uint32_t i
+    cdef uint32_t k
+    for i in range(0, length, 3):
+        left = min(length - i, <uint32_t>3)
+        word = <uint32_t>data[i] << 16
+        if left > 1:
+            word |= <uint32_t>data[i + 1] << 8
+        if left > 2:
+            word |= data[i + 2]
+        for k in range(left + 1):
+            end[0] = digits[word >> (18 - 6 * k) & 63]
+            end += 1
+    return <uint32_t>(end - out)

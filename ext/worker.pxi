@@ -203,7 +203,11 @@ cdef void answer_health(Server *server, Slice message, Reply *reply) noexcept no
         elif not skip_field(&reader, wire_type):
             reply_text(reply, RPC_INVALID_ARGUMENT, b"the request is no grpc.health.v1.HealthCheckRequest")
             return
-    if service.len and not text_is(service.data, service.len, b"sidecar.v1.AuthorizationService", 31):
+    if (
+        service.len
+        and not text_is(service.data, service.len, b"sidecar.v1.AuthorizationService", 31)
+        and not text_is(service.data, service.len, b"envoy.service.auth.v3.Authorization", 35)
+    ):
         reply_text(reply, RPC_NOT_FOUND, b"there is no such service here")
         return
     end = write_enum(reply.answer + FRAMING, 1, 1 if atomic_get(&server.is_serving) else 2)
@@ -231,8 +235,15 @@ cdef void worker_answer(void *owner, uint32_t method, Slice message, Reply *repl
         answer_authorize(worker.desk, worker.image, message, now, reply)
     elif method == METHOD_BATCH_AUTHORIZE:
         answer_batch(worker.desk, worker.image, message, now, reply)
+    elif method == METHOD_CHECK:
+        answer_check(worker.desk, worker.image, message, now, reply)
     else:
         reply_text(reply, RPC_UNIMPLEMENTED, b"there is no such method here")
+
+
+cdef bint worker_refuse(void *owner, uint32_t method, uint32_t code, bint too_large, Reply *reply) noexcept nogil:
+    # What a call of this method gets in place of a status, if anything.
+    return method == METHOD_CHECK and refuse_check((<Worker *>owner).desk, code, too_large, reply)
 
 
 cdef bint worker_unpark(void *owner, Stream *stream, bint too_late) noexcept nogil:
@@ -242,7 +253,7 @@ cdef bint worker_unpark(void *owner, Stream *stream, bint too_late) noexcept nog
     if not too_late:
         return False
     stream.answer_len = FRAMING + staging_refuse(
-        worker.desk, &stream.staging, stream.method == METHOD_BATCH_AUTHORIZE, stream.answer + FRAMING
+        worker.desk, &stream.staging, stream.method, stream.answer + FRAMING
     )
     return True
 
@@ -606,6 +617,7 @@ cdef bint worker_set_up(Worker *worker, Server *server, uint16_t number) noexcep
         return False
     worker.http2.owner = worker
     worker.http2.answer_call = worker_answer
+    worker.http2.refuse_call = worker_refuse
     worker.http2.unpark = worker_unpark
     event.events = EPOLLIN
     event.data.ptr = worker

@@ -43,6 +43,7 @@ from sidecar.services.sessions.journal import NullSessionMetrics, PrometheusSess
 from sidecar.services.sessions.keys import SESSION_KEY_FILE, SessionKeyFile
 from sidecar.services.sessions.opener import RevocationOpener, SessionOpener
 from sidecar.services.sessions.service import SessionService
+from sidecar.services.sessions.tickets import TicketOpener
 from sidecar.services.sessions.watching import SessionWatch
 from sidecar.services.simulation import Simulator
 from sidecar.services.snapshots import ReloadResult, SnapshotStore
@@ -161,6 +162,7 @@ class Application:
         recording = _recording(settings.decision_log)
         if recording is not None:
             recorder.keep_log(**dataclasses.asdict(recording))
+        check = CheckPlan(check_settings(settings))
         self._data: DataListener | None = None
         if settings.data:
             self._data = DataListener(
@@ -168,6 +170,7 @@ class Application:
                 workers=settings.workers,
                 limits=settings.data_limits,
                 recording=recording,
+                check=check,
                 log=log,
             )
             metrics.telemetry.watch(self._data)
@@ -211,7 +214,11 @@ class Application:
             publish=self._data.publish_sessions if self._data is not None else _keep,
         )
         authorizer = Authorizer(
-            snapshots=self._snapshots, now=time.time_ns, recorder=recorder, sessions=lambda: self._watch.state
+            snapshots=self._snapshots,
+            now=time.time_ns,
+            recorder=recorder,
+            sessions=lambda: self._watch.state,
+            check=check,
         )
         journal = SessionJournal(audit=audit, metrics=session_metrics)
         self._sessions = SessionService(
@@ -227,7 +234,9 @@ class Application:
         step_up = StepUpService(
             open_challenges=lambda: self._mfa.open().challenges,
             sessions=self._sessions,
+            tickets=TicketOpener(ring=lambda: self._watch.ring, now=time.time_ns),
             prompt_url=functools.partial(prompt_url, settings.prompt),
+            now=time.time_ns,
         )
         self._management = GrpcListener(
             addresses=settings.management,
@@ -367,6 +376,17 @@ class Application:
         self._watch.stop()
         self._mfa.close()
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3))
+
+
+def check_settings(settings: Settings) -> CheckSettings:
+    """Return how Envoy is answered: where people prove factors, and which cookie tells who they are, says the prompt."""
+    if settings.prompt is None:
+        return settings.check
+    return dataclasses.replace(
+        settings.check,
+        prompt_url=settings.prompt.public_url,
+        cookie_name=session_cookie(settings.prompt.public_url),
+    )
 
 
 def has_store(settings: Settings) -> bool:

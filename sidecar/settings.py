@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.compile.documents import DocumentError, DuplicateKeysDict, read_yaml
+from sidecar.model.check import CheckSettings
 from sidecar.model.errors import SettingsError
 from sidecar.services.decision_log_settings import DecisionLogSettings, parse_decision_log_settings
 from sidecar.transports.addresses import Address, TcpAddress, UnixAddress, parse_address
+from sidecar.transports.check_settings import parse_check_settings
 from sidecar.transports.data_listener import DataLimits
 from sidecar.transports.prompt.settings import (
     PromptSettings,
@@ -86,7 +88,7 @@ SETTINGS = (
     Setting(
         "data",
         "ADDRESS",
-        "Data listener (gRPC: Authorize, BatchAuthorize, health; no token): HOST:PORT or"
+        "Data listener (gRPC: Authorize, BatchAuthorize, Envoy's Check, health; no token): HOST:PORT or"
         " unix:PATH[?mode=0660&group=NAME]; may be given several times; or off.",
         "127.0.0.1:9191",
         is_list=True,
@@ -109,6 +111,13 @@ SETTINGS = (
     ),
     Setting("http", "ADDRESS", "HTTP listener (/metrics, /livez, /readyz): HOST:PORT, or off.", "127.0.0.1:9193"),
     Setting(
+        "http_authz",
+        "ADDRESS",
+        "HTTP authorization listener, for nginx, Traefik, Caddy and Envoy's http_service (no token): HOST:PORT on"
+        " loopback, unix:PATH[?mode=0660&group=NAME], or off.",
+        OFF,
+    ),
+    Setting(
         "prompt",
         "ADDRESS",
         "Prompt listener (the pages where people sign in and touch their keys; plain http): HOST:PORT, or off.",
@@ -117,7 +126,8 @@ SETTINGS = (
     Setting(
         "public_url",
         "URL",
-        "Where browsers find the prompt: https://HOST[:PORT], served by a proxy that speaks TLS, or http://localhost."
+        "Where browsers find the prompt: https://HOST[:PORT], served by a proxy that speaks TLS, or http://localhost;"
+        " with a path, such as https://shop.example.com/.iam-sidecar, it shares a host with what it protects."
         " Default: the first --allowed-origin; else https://RP_ID, or http://localhost and the port of --prompt.",
     ),
     Setting(
@@ -168,6 +178,32 @@ SETTINGS = (
         "SECONDS",
         "Shortest time between keepalive PINGs of a client of the data listener while it calls nothing.",
         "10",
+    ),
+    Setting(
+        "trusted_hops",
+        "COUNT",
+        "Proxies in front of Envoy whose x-forwarded-for is believed, as Envoy's own xff_num_trusted_hops: aws:SourceIp"
+        " is then the entry before theirs; 0: it is the peer that Envoy names.",
+        "0",
+    ),
+    Setting(
+        "check_on_error",
+        "WORD",
+        "What Envoy gets where a request cannot be decided: deny, which nothing turns into an allow, or error-response,"
+        " so that its failure_mode_allow decides. What a client brings about is denied in any case.",
+        "deny",
+    ),
+    Setting(
+        "check_templates",
+        "DIR",
+        "Folder with bodies of Envoy's denials: denied.json, denied.html, step_up.json, step_up.html. Default: built in.",
+    ),
+    Setting(
+        "no_step_up_hints",
+        "",
+        "Deny a request that a second factor would allow as any other, without a ticket and without a word of it.",
+        NO,
+        is_switch=True,
     ),
     Setting(
         "decision_log",
@@ -304,7 +340,9 @@ class Settings:
     data_limits: DataLimits
     management: tuple[Address, ...]
     http: TcpAddress | None
+    http_authz: Address | None
     prompt: PromptSettings | None
+    check: CheckSettings
     decision_log: DecisionLogSettings | None
     tls_cert: Path | None
     tls_key: Path | None
@@ -444,7 +482,14 @@ def _build_settings(stated: Mapping[str, Stated], environment: Mapping[str, str]
         data_limits=_data_limits(stated),
         management=management,
         http=_tcp_address(stated, "http"),
+        http_authz=_http_authz_address(stated),
         prompt=prompt,
+        check=parse_check_settings(
+            trusted_hops=_one(stated, "trusted_hops"),
+            on_error=_one(stated, "check_on_error"),
+            templates=_path(stated, "check_templates"),
+            step_up_hints=_word(stated, "no_step_up_hints", (YES, NO)) == NO,
+        ),
         decision_log=parse_decision_log_settings(
             decision_log=_one(stated, "decision_log"),
             mode=_one(stated, "decision_log_mode"),
@@ -500,6 +545,19 @@ def _data_addresses(stated: Mapping[str, Stated]) -> tuple[Address, ...]:
                 help="listen on loopback or a Unix socket, or add --allow-remote-data",
             )
     return addresses
+
+
+def _http_authz_address(stated: Mapping[str, Stated]) -> Address | None:
+    text = _one(stated, "http_authz")
+    if text == OFF:
+        return None
+    address = parse_address(text)
+    if isinstance(address, TcpAddress) and not address.is_loopback:
+        raise SettingsError(
+            f"http-authz on `{address}` would believe whoever can reach it, in the clear",
+            help="listen on loopback or a Unix socket, beside the proxy",
+        )
+    return address
 
 
 def _tcp_address(stated: Mapping[str, Stated], name: str) -> TcpAddress | None:

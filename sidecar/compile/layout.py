@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import struct
 
-from sidecar.compile import session_claims, step_up_ticket
+from sidecar.compile import check_templates, session_claims, step_up_ticket
 from sidecar.model import request, route, session
+from sidecar.model.check import CheckResult
 from sidecar.model.decision import Decision, MfaMethod, PolicyLayer, Reason
 from sidecar.model.listener import CloseReason, ListenerLimit, RpcMethod, RpcStatus
 from sidecar.model.policy import Comparison, Qualifier, ValueType
@@ -590,6 +591,9 @@ CONSTANTS: dict[str, int] = {
     "LIMIT_COUNT": len(ListenerLimit),
     **{f"CLOSE_{kind.name}": kind.value for kind in CloseReason},
     "CLOSE_COUNT": len(CloseReason),
+    **{f"CHECK_{kind.name}": kind.value for kind in CheckResult},
+    "CHECK_COUNT": len(CheckResult),
+    **{f"FILL_{kind.name}": kind.value for kind in check_templates.Fill},
     "LAYER_COUNT": len(PolicyLayer),
     **{f"SESSION_{kind.name}": kind.value for kind in session.SessionKind},
     "TOKEN_VERSION": session_claims.TOKEN_VERSION,

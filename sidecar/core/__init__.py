@@ -8,12 +8,14 @@ Everything here runs in the extension ``sidecar.core._core``, built from ``ext/`
 try:
     from sidecar.core._core import (
         LIMIT_NAMES,
+        CheckPlan,
         DataServer,
         Image,
         Recorder,
         SessionState,
         authorize,
         batch_authorize,
+        check,
         encode_request,
         explain,
         histogram_edges,
@@ -25,12 +27,14 @@ except ImportError as error:
 
 __all__ = [
     "LIMIT_NAMES",
+    "CheckPlan",
     "DataServer",
     "Image",
     "Recorder",
     "SessionState",
     "authorize",
     "batch_authorize",
+    "check",
     "encode_request",
     "explain",
     "histogram_edges",

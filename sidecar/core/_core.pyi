@@ -3,6 +3,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, final
 
+from sidecar.model.check import CheckSettings
 from sidecar.model.decision import Answer
 from sidecar.model.directory import AccountFacts, RoleFacts, UserFacts
 from sidecar.model.request import AuthorizationRequest
@@ -38,6 +39,7 @@ class Telemetry(TypedDict):
     deciding: HistogramCounts
     request: HistogramCounts
     rpcs: dict[tuple[int, int], int]
+    told: list[int]
     batch_requests: int
     limits: list[int]
     closed: list[int]
@@ -66,6 +68,10 @@ class Recorder:
     def read_records(self, most: int = ...) -> bytes: ...
 
 @final
+class CheckPlan:
+    def __init__(self, settings: CheckSettings) -> None: ...
+
+@final
 class DataServer:
     def __init__(
         self,
@@ -73,6 +79,7 @@ class DataServer:
         *,
         workers: int,
         limits: Mapping[str, int],
+        check: CheckPlan | None = None,
         constant_answer: bytes | None = None,
     ) -> None: ...
     def keep_log(self, *, ring_bytes: int, allows: float, denials: float, must_record: bool) -> None: ...
@@ -100,6 +107,7 @@ class ConnectionProbe:
         ring_bytes: int = 0,
         must_record: bool = False,
         sessions: SessionState | None = None,
+        check: CheckPlan | None = None,
     ) -> None: ...
     def receive(self, data: bytes) -> bool: ...
     def send(self, frames: int = ...) -> bytes: ...
@@ -113,7 +121,24 @@ class ConnectionProbe:
     def telemetry(self) -> Telemetry: ...
     def read_records(self, most: int = ...) -> bytes: ...
 
+class ReadAttributes(TypedDict):
+    source_address: bytes
+    source_principal: bytes
+    method: bytes
+    path: bytes
+    host: bytes
+    scheme: bytes
+    protocol: bytes
+    sni: bytes
+    request_id: bytes
+    headers: list[tuple[bytes, bytes]]
+    extensions: list[tuple[bytes, bytes]]
+    filters: list[tuple[bytes, bytes]]
+
 LIMIT_NAMES: tuple[str, ...]
+
+def read_attributes(message: bytes) -> ReadAttributes: ...
+def find_in_struct(message: bytes, path: bytes) -> tuple[int, bytes, float] | None: ...
 
 def histogram_edges() -> list[int]: ...
 def return_memory() -> None: ...
@@ -132,6 +157,16 @@ def batch_authorize(
     *,
     seconds: int,
     nanos: int,
+    recorder: Recorder | None = None,
+    sessions: SessionState | None = None,
+) -> bytes: ...
+def check(
+    image: Image | None,
+    request: bytes,
+    *,
+    seconds: int,
+    nanos: int,
+    plan: CheckPlan | None = None,
     recorder: Recorder | None = None,
     sessions: SessionState | None = None,
 ) -> bytes: ...

@@ -23,10 +23,28 @@ class OnError(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+class CheckResult(IntEnum):
+    """What the proxy was told; zero is never an allow."""
+
+    #: It could not be decided.
+    ERROR = 0
+    DENY = 1
+    #: Whoever calls has to sign in first.
+    SIGN_IN = 2
+    #: A second factor would turn the denial into an allow.
+    STEP_UP = 3
+    ALLOW = 4
+
+    @property
+    def word(self) -> str:
+        """The stable snake_case word, as in metric labels."""
+        return self.name.lower()
+
+
 @dataclass(frozen=True, slots=True)
 class CheckTemplates:
     """
-    Bodies of denials; ``{{request_id}}``, ``{{prompt_url}}``, ``{{step_up_ticket}}`` and ``{{max_age}}`` are filled in.
+    Bodies of denials, in which words in double braces are filled in; ``sidecar.compile.check_templates`` lists them.
 
     An empty one stands for the built-in one.
     """

@@ -9,7 +9,8 @@ The error tree, and the problems that a source of policies can have.
     |  |- PolicySyntaxError       carries every ``Problem`` found, not the first
     |  `- ImageError              a compiled image is damaged or foreign
     |- RequestError               the caller's fault; names the field
-    |  `- DocumentRefusedError    carries every ``Problem`` found, not the first
+    |  |- DocumentRefusedError    carries every ``Problem`` found, not the first
+    |  `- TicketInvalidError      a step-up ticket is none
     |- MfaError                   a second factor did not hold
     |  |- ResponseTooLargeError … SignCountRegressedError    a WebAuthn response, step by step
     |  |- AttestationError        how an authenticator describes itself, and whether that is believed
@@ -20,11 +21,13 @@ The error tree, and the problems that a source of policies can have.
     |- AuthenticationError        who calls could not be established
     |  `- SessionInvalidError, SessionExpiredError, SessionRevokedError, SessionUnverifiableError
     |- PermissionDeniedError      who calls is known and may not
+    |  |- TicketForeignError      a step-up ticket was given to another session
     |  |- StepUpRequiredError     and may once a second factor is proved
     |  `- FreshProofRequiredError and may once a device has just been proved in this session
     |- NotFoundError              what is named is not there
     |- AlreadyExistsError         what would be made is there already
     |- PreconditionError          it cannot be done as things stand
+    |  `- TicketExpiredError      a step-up ticket is over
     |- LimitExceededError         there would be more of something than there may be
     |- ThrottledError             too many failures; later, or once an administrator has said so
     |- SettingsError              a setting of the operator cannot be used
@@ -143,6 +146,12 @@ class DocumentRefusedError(RequestError):
     def __init__(self, message: str, *, problems: Iterable[Problem], help: str = "") -> None:
         super().__init__(message, help=help)
         self.problems = tuple(problems)
+
+
+class TicketInvalidError(RequestError):
+    """A step-up ticket is none of ours, or its seal is broken."""
+
+    reason = "step_up_ticket_invalid"
 
 
 class MfaError(SidecarError):
@@ -545,6 +554,12 @@ class PermissionDeniedError(SidecarError):
     reason = "permission_denied"
 
 
+class TicketForeignError(PermissionDeniedError):
+    """A step-up ticket was given to another session than the one that shows it."""
+
+    reason = "step_up_ticket_foreign"
+
+
 class FreshProofRequiredError(PermissionDeniedError):
     """The caller may, once one of their devices has just been proved in this session."""
 
@@ -582,6 +597,12 @@ class PreconditionError(SidecarError):
     """The call is a good one, but not as things stand."""
 
     reason = "failed_precondition"
+
+
+class TicketExpiredError(PreconditionError):
+    """A step-up ticket is over."""
+
+    reason = "step_up_ticket_expired"
 
 
 class LimitExceededError(SidecarError):

@@ -55,6 +55,7 @@ class Authorizer:
         now: Callable[[], int],
         recorder: core.Recorder | None = None,
         sessions: Callable[[], core.SessionState | None] = lambda: None,
+        check: core.CheckPlan | None = None,
     ) -> None:
         """
         Args:
@@ -62,11 +63,13 @@ class Authorizer:
             now: Nanoseconds since the epoch.
             recorder: What counts and records the decisions.
             sessions: Gives what opens session tokens now; without it none is one of ours.
+            check: How Envoy is answered; None: as by default.
         """
         self._sessions = sessions
         self._snapshots = snapshots
         self._now = now
         self._recorder = recorder or core.Recorder()
+        self._plan = check
 
     def authorize(self, request: bytes) -> bytes:
         """
@@ -92,6 +95,19 @@ class Authorizer:
         image = self._snapshots.image
         return core.batch_authorize(
             image, request, seconds=seconds, nanos=nanos, recorder=self._recorder, sessions=self._sessions()
+        )
+
+    def check(self, request: bytes) -> bytes:
+        """Answer a serialized CheckRequest of Envoy with a serialized CheckResponse; there is always one."""
+        seconds, nanos = divmod(self._now(), _NANOS)
+        return core.check(
+            self._snapshots.image,
+            request,
+            seconds=seconds,
+            nanos=nanos,
+            plan=self._plan,
+            recorder=self._recorder,
+            sessions=self._sessions(),
         )
 
     def explain(self, request: AuthorizationRequest) -> Explanation:

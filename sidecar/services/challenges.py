@@ -16,7 +16,8 @@ from sidecar.mfa.credential import Assertion
 from sidecar.mfa.recovery import SALT_BYTES, hash_recovery_code
 from sidecar.mfa.response import read_assertion_response
 from sidecar.mfa.webauthn import verify_assertion
-from sidecar.model.challenge import ChallengeState
+from sidecar.model.challenge import ALL_METHODS, ChallengeState, StepUpTicket
+from sidecar.model.decision import MfaMethod
 from sidecar.model.errors import (
     CredentialNotAllowedError,
     LimitExceededError,
@@ -29,7 +30,7 @@ from sidecar.services.callers import Caller, is_id, parse_user
 from sidecar.services.codes import TotpCodes
 from sidecar.services.credential_record import credential_of, record_of
 from sidecar.services.mfa_journal import Change, Factor, MfaJournal
-from sidecar.services.refusals import ChallengeClosedError, DeviceSuspectError
+from sidecar.services.refusals import ChallengeClosedError, DeviceSuspectError, MethodNotEnoughError
 from sidecar.services.relying_party import RelyingParty
 from sidecar.services.store import challenges as rows
 from sidecar.services.store import devices as device_rows
@@ -155,6 +156,7 @@ class ChallengeService:
         action: str = "",
         resource: str = "",
         require_user_verification: bool = False,
+        ticket: StepUpTicket | None = None,
     ) -> OpenedChallenge:
         """
         Open a challenge for a session of a user; one that is open already is closed.
@@ -163,6 +165,7 @@ class ChallengeService:
             caller: Who asks, which the person is shown.
             session: The one that the proof will belong to.
             action: What the proof holds for alone; empty for everything.
+            ticket: What it is made from. The same ticket gives the same challenge, however that stands now.
 
         Raises:
             RequestError: That is no user, or action and resource are too long.
@@ -188,11 +191,21 @@ class ChallengeService:
             expires_at_ms=now_ms + CHALLENGE_MS,
             asked_by=caller.name,
             asked_from=caller.peer,
+            shown_action=action if ticket is None else ticket.action,
+            shown_resource=resource if ticket is None else ticket.resource,
+            return_address="" if ticket is None else ticket.return_address,
+            methods=sum(1 << method for method in (ALL_METHODS if ticket is None else ticket.methods)),
+            ticket_digest=None if ticket is None else ticket.digest,
         )
         is_open = False
         while not is_open:
             with self._store.write() as connection:
                 rows.delete_before(connection, now_ms - _KEPT_MS)
+                if ticket is not None:
+                    redeemed = rows.find_by_ticket(connection, ticket.digest, now_ms)
+                    if redeemed is not None:
+                        keys = device_rows.list_keys(connection, user_arn)
+                        return OpenedChallenge(redeemed, self._options_json(redeemed, keys))
                 if rows.count_begun(connection, user_arn, now_ms - PROMPTS_MS) >= MAX_PROMPTS:
                     raise LimitExceededError(
                         f"the user was asked {MAX_PROMPTS} times within ten minutes", help="try again later"
@@ -214,6 +227,10 @@ class ChallengeService:
             return None
         with self._store.read() as connection:
             return rows.find(connection, challenge_id, self._now_ms())
+
+    def ticket_refused(self, caller: Caller, reason: str) -> None:
+        """Tell of a ticket that was not redeemed."""
+        self._journal.changed(caller, Change.TICKET_REFUSED, note=reason)
 
     def refuse(self, caller: Caller, challenge_id: str) -> None:
         """
@@ -278,6 +295,7 @@ class ChallengeService:
         return _proof_of(challenge)
 
     def _prove_totp(self, challenge: Challenge, code: str) -> Proof:
+        _require_method(challenge, MfaMethod.TOTP)
         if challenge.require_user_verification:
             raise UserNotVerifiedError("a code does not say who typed it")
         match = self._codes.match(challenge.user_arn, code, now_ms=self._now_ms())
@@ -294,6 +312,7 @@ class ChallengeService:
         device = next((key for key in keys if key.credential_id == credential_id), None)
         if device is None:
             raise CredentialNotAllowedError("the user has no such credential")
+        _require_method(challenge, MfaMethod[device.device.kind.upper()])
         serial_number = device.device.serial_number
         if device.device.suspect_since_ms is not None and not self._party.allows_sign_count_regression:
             raise DeviceSuspectError("the device may have been copied")
@@ -357,6 +376,7 @@ class ChallengeService:
             )
 
     def _prove_recovery(self, challenge: Challenge, code: str) -> Proof:
+        _require_method(challenge, MfaMethod.RECOVERY)
         if challenge.require_user_verification:
             raise UserNotVerifiedError("a recovery code does not say who typed it")
         now_ms = self._now_ms()
@@ -399,11 +419,13 @@ class ChallengeService:
         return error
 
     def _options_json(self, challenge: Challenge, keys: list[KeyDevice]) -> str:
-        if not keys:
-            return ""
         credentials = [
-            credential_of(key.record, credential_id=key.credential_id, sign_count=key.sign_count) for key in keys
+            credential_of(key.record, credential_id=key.credential_id, sign_count=key.sign_count)
+            for key in keys
+            if takes_method(challenge, MfaMethod[key.device.kind.upper()])
         ]
+        if not credentials or challenge.state is not ChallengeState.OPEN:
+            return ""
         return self._party.request_options_json(
             challenge.webauthn_challenge,
             known=credentials,
@@ -434,9 +456,23 @@ def _proof(challenge: Challenge, method: str, serial_number: str, *, user_verifi
     )
 
 
+def takes_method(challenge: Challenge, method: MfaMethod) -> bool:
+    """Say whether a proof with *method* will do."""
+    return bool(challenge.methods >> method & 1)
+
+
+def _require_method(challenge: Challenge, method: MfaMethod) -> None:
+    """Refuse what policies do not count, before it is spent."""
+    if not takes_method(challenge, method):
+        raise MethodNotEnoughError(f"policies do not count `{method.word}` for this")
+
+
 def _purpose(challenge: Challenge) -> str:
     """Return what a challenge is for, as the audit trail has it; empty for every call."""
-    return f"{challenge.action} on {challenge.resource}" if challenge.action else ""
+    if challenge.action:
+        return f"{challenge.action} on {challenge.resource}"
+    # The proof holds for every call; the person was asked because of this one.
+    return f"{challenge.shown_action} on {challenge.shown_resource}, for every call" if challenge.shown_action else ""
 
 
 def _proof_of(challenge: Challenge) -> Proof:

@@ -40,6 +40,7 @@ class Change(StrEnum):
     CHALLENGE_BEGUN = "challenge_begun"
     CHALLENGE_REFUSED = "challenge_refused"
     PROOF_COLLECTED = "proof_collected"
+    TICKET_REFUSED = "ticket_refused"
     USER_LOCKED = "user_locked"
     USER_UNLOCKED = "user_unlocked"
     KEYS_ROTATED = "keys_rotated"

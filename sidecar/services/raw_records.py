@@ -3,7 +3,7 @@
 Blocks of raw decision records, as the data listener hands them over.
 
 A block is records one behind the other, each a multiple of eight bytes long: a header, the bytes of the request,
-those of the answer, padding. Nothing here looks into a request or an answer.
+those of the answer, those of a note, padding. Nothing here looks into a request or an answer.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 #: Little endian: size of the whole record, worker, method, decision, sizes of request and answer, time in nanoseconds
-#: since the epoch, nanoseconds that reading and deciding took, sequence number.
-HEADER = struct.Struct("<IHBBIIqIIQ")
+#: since the epoch, nanoseconds that reading and deciding took, sequence number, size of the note, four bytes of nothing.
+HEADER = struct.Struct("<IHBBIIqIIQI4x")
 #: Every record starts at a multiple of this.
 ALIGNMENT = 8
 #: Worker number of decisions that were given by the management listener.
@@ -26,12 +26,13 @@ class RawRecord(NamedTuple):
     One record, request and answer still as they were on the wire.
 
     Attributes:
-        method: 1 for Authorize, 2 for one request of BatchAuthorize.
+        method: Number of the ``RpcMethod``.
         decision: Number of the decision on the wire.
         time: Nanoseconds since the epoch: the reading of the clock that the policies saw.
         read_ns: Nanoseconds that reading the request took.
         decision_ns: Nanoseconds that deciding took.
         sequence: Counts what this worker offered, so that a gap tells of dropped records.
+        note: What a Check adds: texts with a NUL behind each; else empty.
     """
 
     worker: int
@@ -43,6 +44,7 @@ class RawRecord(NamedTuple):
     sequence: int
     request: bytes
     answer: bytes
+    note: bytes = b""
 
 
 class RecordSource(Protocol):
@@ -69,7 +71,7 @@ def pack_record(record: RawRecord) -> bytes:
     >>> split_records(pack_record(record)) == ([record], 0)
     True
     """
-    size = HEADER.size + len(record.request) + len(record.answer)
+    size = HEADER.size + len(record.request) + len(record.answer) + len(record.note)
     padding = -size % ALIGNMENT
     head = HEADER.pack(
         size + padding,
@@ -82,8 +84,9 @@ def pack_record(record: RawRecord) -> bytes:
         record.read_ns,
         record.decision_ns,
         record.sequence,
+        len(record.note),
     )
-    return b"".join((head, record.request, record.answer, bytes(padding)))
+    return b"".join((head, record.request, record.answer, record.note, bytes(padding)))
 
 
 def split_records(block: bytes) -> tuple[list[RawRecord], int]:
@@ -93,12 +96,13 @@ def split_records(block: bytes) -> tuple[list[RawRecord], int]:
     end = len(block)
     unpack = HEADER.unpack_from
     while end - offset >= HEADER.size:
-        size, worker, method, decision, request_size, answer_size, time, read_ns, decision_ns, sequence = unpack(
-            block, offset
+        size, worker, method, decision, request_size, answer_size, time, read_ns, decision_ns, sequence, note_size = (
+            unpack(block, offset)
         )
         request = offset + HEADER.size
         answer = request + request_size
-        if size % ALIGNMENT or size > end - offset or answer + answer_size > offset + size:
+        note = answer + answer_size
+        if size % ALIGNMENT or size > end - offset or note + note_size > offset + size:
             break
         records.append(
             RawRecord(
@@ -110,7 +114,8 @@ def split_records(block: bytes) -> tuple[list[RawRecord], int]:
                 decision_ns,
                 sequence,
                 block[request:answer],
-                block[answer : answer + answer_size],
+                block[answer:note],
+                block[note : note + note_size],
             )
         )
         offset += size

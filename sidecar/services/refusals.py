@@ -26,6 +26,12 @@ class ChallengeClosedError(MfaError):
     reason = "challenge_closed"
 
 
+class MethodNotEnoughError(MfaError):
+    """Policies do not count the factor for what is to be approved."""
+
+    reason = "method_not_enough"
+
+
 class StepSpentError(MfaError):
     """Somebody else spent the code's time step between the check and the spending."""
 

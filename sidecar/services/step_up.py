@@ -13,8 +13,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sidecar.model.challenge import ChallengeState
-from sidecar.model.errors import NotFoundError, PermissionDeniedError, PreconditionError, RequestError
+from sidecar.model.challenge import ChallengeState, StepUpTicket
+from sidecar.model.decision import MfaMethod
+from sidecar.model.errors import (
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
+    RequestError,
+    TicketExpiredError,
+    TicketForeignError,
+    TicketInvalidError,
+)
 from sidecar.model.request import MAX_ACTION, MAX_RESOURCE
 from sidecar.services.bells import Bell, Bells
 from sidecar.services.callers import Caller
@@ -57,6 +66,19 @@ class Sessions(Protocol):
         ...
 
 
+class Tickets(Protocol):
+    """Opens the seals of tickets; may be called from any thread."""
+
+    def open(self, text: str) -> StepUpTicket:
+        """
+        Return what a ticket says.
+
+        Raises:
+            TicketInvalidError: It is none of ours.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AskedChallenge:
     """
@@ -71,6 +93,11 @@ class AskedChallenge:
         user_code: Shown on both screens, for the person to compare.
         options_json: WebAuthn request options; empty where the user has no key, or the challenge is not open.
         prompt_url: Page at which it can be answered; empty where there is none.
+        shown_action: What it is for, where that is known; empty for everything.
+        shown_resource: Likewise.
+        return_address: Page that was refused for want of the proof; empty where there is none.
+        methods: Factors that will do.
+        is_from_ticket: Whether it was made from a ticket.
         is_own: Whether the session that looks has opened it.
     """
 
@@ -86,6 +113,11 @@ class AskedChallenge:
     require_user_verification: bool
     options_json: str
     prompt_url: str
+    shown_action: str
+    shown_resource: str
+    return_address: str
+    methods: tuple[MfaMethod, ...]
+    is_from_ticket: bool
     is_own: bool
 
 
@@ -101,14 +133,20 @@ class StepUpService:
         *,
         open_challenges: Callable[[], ChallengeService],
         sessions: Sessions,
+        tickets: Tickets,
         prompt_url: Callable[[str], str],
+        now: Callable[[], int],
     ) -> None:
         """
         Args:
             open_challenges: Gives what keeps and judges challenges.
+            tickets: Opens tickets.
             prompt_url: Gives the address of the page for a challenge's id; empty where no page is served.
+            now: Gives nanoseconds since the epoch.
         """
         self._open_challenges = open_challenges
+        self._tickets = tickets
+        self._now = now
         self._sessions = sessions
         self._prompt_url = prompt_url
         self._bells = Bells()
@@ -137,12 +175,7 @@ class StepUpService:
         """
         action, resource = parse_bound_call(action, resource)
         opener = self._session_of(caller, session_token)
-        person = opener.claims.person if opener.claims is not None else ""
-        if not person:
-            raise PreconditionError(
-                "no person has signed in for this session, so that nobody can be asked",
-                help="sign in as a user, and assume the role from there",
-            )
+        person = _person_of(opener)
         opened = self._open_challenges().begin(
             opener,
             person,
@@ -150,6 +183,57 @@ class StepUpService:
             action=action,
             resource=resource,
             require_user_verification=require_user_verification,
+        )
+        return self._asked(opener, opened.challenge, opened.options_json)
+
+    def open_ticket(self, text: str) -> StepUpTicket:
+        """
+        Return what a ticket says, whoever shows it and whenever.
+
+        Raises:
+            TicketInvalidError: It is none of ours.
+        """
+        return self._tickets.open(text)
+
+    def redeem(self, caller: Caller, text: str, *, session_token: str = "") -> AskedChallenge:
+        """
+        Open the challenge that a ticket is for. The same ticket always gives the same one, however that stands now.
+
+        Args:
+            session_token: Of the session that was refused; empty for the caller's own.
+
+        Raises:
+            TicketInvalidError: It is none of ours.
+            TicketForeignError: Another session was refused.
+            TicketExpiredError: It is over.
+            AuthenticationError: The token does not hold.
+            PreconditionError: There is no session, or no person signed in for it.
+            LimitExceededError: The person was asked too often.
+        """
+        opener = self._session_of(caller, session_token)
+        try:
+            ticket = self._tickets.open(text)
+            if ticket.access_key_id != opener.session:
+                raise TicketForeignError(
+                    "`step_up_ticket` was given to another session",
+                    help="redeem it with the session token that was refused",
+                )
+            if ticket.expires_at_ms <= self._now() // 1_000_000:
+                raise TicketExpiredError(
+                    "`step_up_ticket` is over", help="make the request again; its refusal has a new one"
+                )
+        except (TicketInvalidError, TicketForeignError, TicketExpiredError) as error:
+            self._open_challenges().ticket_refused(opener, error.reason)
+            raise
+        action, resource = parse_bound_call(ticket.action, ticket.resource) if ticket.is_for_call else ("", "")
+        opened = self._open_challenges().begin(
+            opener,
+            _person_of(opener),
+            opener.session,
+            action=action,
+            resource=resource,
+            require_user_verification=ticket.user_verification,
+            ticket=ticket,
         )
         return self._asked(opener, opened.challenge, opened.options_json)
 
@@ -272,6 +356,11 @@ class StepUpService:
             require_user_verification=challenge.require_user_verification,
             options_json=options_json,
             prompt_url=self._prompt_url(challenge.challenge_id),
+            shown_action=challenge.shown_action or challenge.action,
+            shown_resource=printable(challenge.shown_resource or challenge.resource),
+            return_address=challenge.return_address,
+            methods=tuple(method for method in MfaMethod if challenge.methods >> method & 1),
+            is_from_ticket=challenge.ticket_digest is not None,
             is_own=caller.session == challenge.session,
         )
 
@@ -303,6 +392,28 @@ def parse_bound_call(action: str, resource: str) -> tuple[str, str]:
             help=f"write one ARN of at most {MAX_RESOURCE} bytes, or * for an action that has none",
         )
     return action.lower(), resource
+
+
+def printable(text: str) -> str:
+    r"""
+    Return *text* with nothing in it that could make it look like something else.
+
+    >>> printable("order/4711"), printable("order/\u202e1174")
+    ('order/4711', 'order/\\u202e1174')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _person_of(opener: Caller) -> str:
+    person = opener.claims.person if opener.claims is not None else ""
+    if not person:
+        raise PreconditionError(
+            "no person has signed in for this session, so that nobody can be asked",
+            help="sign in as a user, and assume the role from there",
+        )
+    return person
 
 
 def _may_see(caller: Caller, challenge: Challenge) -> bool:

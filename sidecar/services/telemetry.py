@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from sidecar import core
+from sidecar.model.check import CheckResult
 from sidecar.model.decision import Decision, PolicyLayer, Reason
 from sidecar.model.listener import CloseReason, ListenerLimit, RpcMethod, RpcStatus
 
@@ -44,7 +45,9 @@ _LAYER_OF_REASON = {
     Reason.NO_SESSION_ALLOW: PolicyLayer.SESSION,
     Reason.NO_SERVICE_CONTROL_ALLOW: PolicyLayer.SERVICE_CONTROL,
 }
-_ALLOWS = frozenset({Reason.IDENTITY_ALLOW, Reason.RESOURCE_ALLOW, Reason.ROOT_ALLOW, Reason.ALWAYS_ALLOWED})
+_ALLOWS = frozenset(
+    {Reason.IDENTITY_ALLOW, Reason.RESOURCE_ALLOW, Reason.ROOT_ALLOW, Reason.ALWAYS_ALLOWED, Reason.PUBLIC_ROUTE}
+)
 
 
 def _usual_decisions() -> Iterator[tuple[Decision, PolicyLayer, Reason]]:
@@ -167,7 +170,7 @@ class TelemetryCollector(Collector):
 
 def _decisions(parts: Sequence[Telemetry]) -> Metric:
     family = CounterMetricFamily(
-        "sidecar_decisions", "Decisions given by Authorize and BatchAuthorize.", labels=["decision", "layer", "reason"]
+        "sidecar_decisions", "Decisions given by Authorize, BatchAuthorize and Check.", labels=["decision", "layer", "reason"]
     )
     if not parts:
         return family
@@ -230,6 +233,11 @@ def _of_data_listener(parts: Sequence[Telemetry]) -> Iterator[Metric]:
         tokens.add_metric(["opened"], sum(part["tokens_opened"] for part in parts))
         tokens.add_metric(["known"], sum(part["tokens_known"] for part in parts))
     yield tokens
+    told = CounterMetricFamily("sidecar_check_responses", "Answers to Envoy's Check, by what they say.", labels=["response"])
+    if parts:
+        for result in CheckResult:
+            told.add_metric([result.word], sum(part["told"][result] for part in parts))
+    yield told
     limits = CounterMetricFamily("sidecar_data_limit_hits", "Limits that peers ran into.", labels=["limit"])
     closed = CounterMetricFamily(
         "sidecar_data_connections_closed", "Connections of the data listener that ended, by cause.", labels=["reason"]

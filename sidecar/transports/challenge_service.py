@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from sidecar.model.errors import PreconditionError, RequestError
+from sidecar.model.errors import RequestError
 from sidecar.services.bells import Bell
 from sidecar.transports.calls import current_caller
 from sidecar.transports.grpc_streams import StreamMethod
@@ -31,10 +31,10 @@ def challenge_methods(step_up: StepUpService) -> dict[str, Method]:
     def begin_challenge(data: bytes) -> bytes:
         request, caller = _parse(pb.BeginChallengeRequest, data), current_caller()
         if request.step_up_ticket:
-            raise PreconditionError(
-                "`step_up_ticket` cannot be redeemed: this sidecar gives out no tickets",
-                help="name the session with `session_token`",
-            )
+            for field in ("action", "resource", "require_user_verification"):
+                if getattr(request, field):
+                    raise RequestError(f"`{field}` stands in the ticket already", field=field, help="leave it out")
+            return _challenge(step_up.redeem(caller, request.step_up_ticket, session_token=request.session_token))
         asked = step_up.begin(
             caller,
             session_token=request.session_token,

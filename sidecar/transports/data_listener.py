@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sidecar.core import LIMIT_NAMES, DataServer, Image, SessionState
+from sidecar.core import LIMIT_NAMES, CheckPlan, DataServer, Image, SessionState
 from sidecar.model.errors import SettingsError
 from sidecar.services.log import Log, NullLog
 from sidecar.transports.addresses import Address, UnixAddress, bind, bound_address, remove_socket_file
@@ -99,7 +99,7 @@ class Recording:
 
 class DataListener:
     """
-    Serves ``Authorize``, ``BatchAuthorize`` and health on one or more addresses, without the GIL.
+    Serves ``Authorize``, ``BatchAuthorize``, Envoy's ``Check`` and health on one or more addresses, without the GIL.
 
     Thread-safety: ``start`` and ``stop`` belong to one thread; all else may come from any.
     """
@@ -111,6 +111,7 @@ class DataListener:
         workers: int,
         limits: DataLimits | None = None,
         recording: Recording | None = None,
+        check: CheckPlan | None = None,
         log: Log | None = None,
     ) -> None:
         """
@@ -119,12 +120,14 @@ class DataListener:
             workers: Threads that answer.
             limits: How much peers may make it do and keep.
             recording: What records of decisions it keeps; None for none.
+            check: How Envoy is answered; None: as by default.
             log: Where faults are told.
         """
         self._addresses = tuple(addresses)
         self._workers = workers
         self._limits = limits or DataLimits()
         self._recording = recording
+        self._check = check
         self._log: Log = log or NullLog()
         self._bound: list[Address] = []
         self._server: DataServer | None = None
@@ -147,7 +150,10 @@ class DataListener:
             undo.pop_all()
         try:
             server = DataServer(
-                [listener.detach() for listener in sockets], workers=self._workers, limits=self._limits.for_core()
+                [listener.detach() for listener in sockets],
+                workers=self._workers,
+                limits=self._limits.for_core(),
+                check=self._check,
             )
             if self._recording is not None:
                 server.keep_log(**dataclasses.asdict(self._recording))

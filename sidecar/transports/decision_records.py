@@ -17,6 +17,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from sidecar.model.decision import Decision, PolicyLayer
+from sidecar.model.listener import RpcMethod
 from sidecar.services.raw_records import RawRecord
 from sidecar.services.record_masks import Masker
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
@@ -24,7 +25,7 @@ from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 #: Version of the form of a record.
 EVENT_VERSION = "1.0"
 
-_METHODS = {1: "Authorize", 2: "BatchAuthorize"}
+_METHODS = {method.value: method.word for method in (RpcMethod.AUTHORIZE, RpcMethod.BATCH_AUTHORIZE, RpcMethod.CHECK)}
 _DECISIONS = {decision.value: decision.name.lower() for decision in Decision}
 _LAYERS = {layer.value: layer.name.lower() for layer in PolicyLayer}
 _UNKNOWN = "unknown"
@@ -106,6 +107,8 @@ def describe_record(raw: RawRecord) -> dict[str, Any]:
         record["mfaRequirement"] = _requirement(answer.mfa_requirement)
     if answer.shadow_decision:
         record["shadowDecision"] = _DECISIONS.get(answer.shadow_decision, _UNKNOWN)
+    if raw.note:
+        record.update(_of_check(raw.note))
     if unreadable:
         record["unreadable"] = unreadable
     return record
@@ -156,6 +159,16 @@ def _context(request: pb.AuthorizeRequest) -> dict[str, str | list[str]]:
         values = value.values
         found[key] = values[0] if len(values) == 1 and not value.multivalued else [*values]
     return found
+
+
+def _of_check(note: bytes) -> dict[str, Any]:
+    """Return what a request of Envoy adds: its route and id where it has them, and what it asked for, without the query."""
+    texts = [text.decode("utf-8", "replace") for text in note.split(b"\0")]
+    route, request_id, method, host, path = (*texts, "", "", "", "", "")[:5]
+    found: dict[str, Any] = {"route": route} if route else {}
+    if request_id:
+        found["requestID"] = request_id
+    return {**found, "http": {"method": method, "host": host, "path": path}}
 
 
 def _requirement(wire: pb.MfaRequirement) -> dict[str, Any]:

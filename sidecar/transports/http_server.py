@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import uvicorn
@@ -22,10 +23,12 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sidecar.model.errors import SettingsError
-from sidecar.transports.addresses import TcpAddress, bind_tcp
+from sidecar.transports.addresses import Address, UnixAddress, bind, bound_address, remove_socket_file
 
 #: Connections that are served at the same time.
 _MAX_CONNECTIONS = 64
+#: Seconds after which a connection that nothing is asked on is ended.
+_KEEP_ALIVE = 5
 #: Seconds that a start may take.
 _START_TIMEOUT = 30.0
 
@@ -77,6 +80,22 @@ class _ShortLivedProtocol(H11Protocol):
         super().connection_lost(exc)
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """
+    How connections are kept.
+
+    Attributes:
+        at_once: How many are served at the same time.
+        keep_alive: Seconds after which one is ended that nothing is asked on.
+        are_short_lived: Whether each ends after a while, whatever it is used for.
+    """
+
+    at_once: int = _MAX_CONNECTIONS
+    keep_alive: int = _KEEP_ALIVE
+    are_short_lived: bool = True
+
+
 class HttpListener:
     """
     An HTTP server on a thread and an event loop of its own.
@@ -87,10 +106,11 @@ class HttpListener:
     def __init__(
         self,
         *,
-        address: TcpAddress,
+        address: Address,
         application: ASGIApp,
         name: str = "http",
         trusted_proxies: Sequence[str] = (),
+        connections: Connections = Connections(),
     ) -> None:
         """
         Args:
@@ -101,13 +121,13 @@ class HttpListener:
         self._name = name
         config = uvicorn.Config(
             application,
-            http=_ShortLivedProtocol,
+            http=_ShortLivedProtocol if connections.are_short_lived else H11Protocol,
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
-            timeout_keep_alive=5,
+            limit_concurrency=connections.at_once,
+            timeout_keep_alive=connections.keep_alive,
             timeout_graceful_shutdown=2,
             ws="none",
             proxy_headers=bool(trusted_proxies),
@@ -116,15 +136,15 @@ class HttpListener:
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
 
-    def start(self) -> TcpAddress:
+    def start(self) -> Address:
         """
-        Listen, and return the address with the port that was taken.
+        Listen, and return the address with the port that was taken; a Unix socket is for the beginning of a process.
 
         Raises:
             SettingsError: The address is in use or cannot be listened on.
         """
-        listener = bind_tcp(self._address)
-        bound = TcpAddress(self._address.host, listener.getsockname()[1])
+        listener = bind(self._address)
+        bound = bound_address(listener, self._address)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name=self._name, daemon=True
         )
@@ -141,3 +161,5 @@ class HttpListener:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(timeout=5)
+            if isinstance(self._address, UnixAddress):
+                remove_socket_file(self._address)

@@ -28,6 +28,8 @@ from sidecar.model.errors import (
     SourceUnavailableError,
     StepUpRequiredError,
     ThrottledError,
+    TicketExpiredError,
+    TicketForeignError,
 )
 
 #: Status of each class of error; a class that is not here has that of its nearest base.
@@ -112,6 +114,8 @@ def status_of(error: SidecarError) -> status_pb2.Status:
 
 def _info(error: SidecarError) -> error_details_pb2.ErrorInfo | None:
     """Return what a client needs to go on by itself: to sign in again, or to open a challenge and ask again."""
+    if isinstance(error, TicketForeignError | TicketExpiredError):
+        return error_details_pb2.ErrorInfo(reason=error.reason.upper(), domain=ERROR_DOMAIN)
     if isinstance(error, AuthenticationError) and error.reason != AuthenticationError.reason:
         return error_details_pb2.ErrorInfo(reason=error.reason.upper(), domain=ERROR_DOMAIN)
     if not isinstance(error, StepUpRequiredError):

@@ -224,7 +224,8 @@ def test_role_when_its_person_proves_themselves_then_its_session_carries_the_pro
 @pytest.mark.parametrize(
     ("request_", "code", "words"),
     [
-        (pb.BeginChallengeRequest(step_up_ticket="ticket"), grpc.StatusCode.FAILED_PRECONDITION, "step_up_ticket"),
+        (pb.BeginChallengeRequest(step_up_ticket="ticket"), grpc.StatusCode.INVALID_ARGUMENT, "step_up_ticket"),
+        (pb.BeginChallengeRequest(step_up_ticket="x", action="a:B"), grpc.StatusCode.INVALID_ARGUMENT, "`action`"),
         (pb.BeginChallengeRequest(action="nonsense"), grpc.StatusCode.INVALID_ARGUMENT, "`action`"),
         (pb.BeginChallengeRequest(action="a:B", resource="c"), grpc.StatusCode.INVALID_ARGUMENT, "`resource`"),
     ],

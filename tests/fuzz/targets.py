@@ -8,6 +8,7 @@ read first in every run.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -37,7 +38,8 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
-from tests.fuzz.route_targets import ROUTE_TARGETS
+from tests.fuzz.route_source_targets import ROUTE_SOURCE_TARGETS
+from tests.fuzz.route_targets import ROUTE_TARGETS, ask_routes, routes_of
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -198,7 +200,8 @@ def _rich_snapshot(principal: str) -> Snapshot:
 
 @functools.cache
 def _rich_bytes(principal: str) -> bytes:
-    return write_image(_rich_snapshot(principal))
+    snapshot = _rich_snapshot(principal)
+    return write_image(dataclasses.replace(snapshot, routes=routes_of(snapshot.accounts)))
 
 
 @functools.cache
@@ -392,7 +395,7 @@ def _run_edits(data: bytes) -> str:
         image = core.Image.from_bytes(apply_edits(_rich_bytes(principal), data))
     except ImageError as error:
         return _kind(str(error))
-    answers = set()
+    answers = ask_routes(image)
     for question in _rich_questions():
         try:
             answers.add(core.explain(image, question, seconds=NOW, nanos=0, simulation=True).reason.word)
@@ -984,6 +987,7 @@ TARGETS = (
     *LISTENER_TARGETS,
     *CALL_TARGETS,
     *MFA_TARGETS,
-    *ROUTE_TARGETS,
     *TOKEN_TARGETS,
+    *ROUTE_TARGETS,
+    *ROUTE_SOURCE_TARGETS,
 )

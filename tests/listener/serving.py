@@ -29,7 +29,7 @@ PATIENCE = 30.0
 #: A port of the loopback, or the path of a Unix socket.
 Place = tuple[str, int] | str
 
-_HEADER = struct.Struct("<IHBBIIqIIQ")
+_HEADER = struct.Struct("<IHBBIIqIIQII")
 
 
 def eventually(what: Callable[[], bool]) -> None:
@@ -68,6 +68,7 @@ class Record:
     sequence: int
     request: bytes
     answer: bytes
+    note: bytes
 
 
 def read_records(block: bytes) -> list[Record]:
@@ -75,12 +76,13 @@ def read_records(block: bytes) -> list[Record]:
     records = []
     at = 0
     while at < len(block):
-        size, worker, method, decision, asked, answered, when, _, _, sequence = _HEADER.unpack_from(block, at)
+        size, worker, method, decision, asked, answered, when, _, _, sequence, noted, _ = _HEADER.unpack_from(block, at)
         body = at + _HEADER.size
         assert size % 8 == 0
-        assert size >= _HEADER.size + asked + answered
+        assert size >= _HEADER.size + asked + answered + noted
         request, answer = block[body : body + asked], block[body + asked : body + asked + answered]
-        records.append(Record(worker, method, decision, when, sequence, request, answer))
+        note = block[body + asked + answered : body + asked + answered + noted]
+        records.append(Record(worker, method, decision, when, sequence, request, answer, note))
         at += size
     return records
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sidecar.model.challenge import ChallengeState
@@ -26,6 +26,11 @@ class Challenge(NamedTuple):
         user_code: Shown wherever the challenge is, for the person to compare.
         asked_by: ARN of the session, as the person is shown it.
         asked_from: Address that it was asked from.
+        shown_action: What the person is shown that it is for; the proof may hold for more.
+        shown_resource: Likewise.
+        return_address: Page that it was asked for on; empty where there is none.
+        methods: Factors that will do, a bit for each ``MfaMethod``.
+        ticket_digest: Of the ticket that it was made from; None where there was none.
         method: What it was proved with.
         serial_number: Of the device; empty for a recovery code.
     """
@@ -42,6 +47,11 @@ class Challenge(NamedTuple):
     expires_at_ms: int
     asked_by: str
     asked_from: str
+    shown_action: str
+    shown_resource: str
+    return_address: str
+    methods: int
+    ticket_digest: bytes | None = None
     proved_at_ms: int | None = None
     method: str | None = None
     serial_number: str | None = None
@@ -57,15 +67,16 @@ def open_challenge(connection: Connection, challenge: Challenge, now_ms: int) ->
     Open a challenge in the place of an open one of the same session.
 
     Returns:
-        False where another call has opened one for the session in between.
+        False where another call has opened one for the session, or redeemed the same ticket, in between.
     """
-    connection.execute(
-        update(challenges)
-        .where(challenges.c.session == challenge.session, challenges.c.state == ChallengeState.OPEN.value)
-        .values(state=ChallengeState.EXPIRED.value, expires_at_ms=now_ms)
-    )
     try:
+        # Whoever comes too late closes nothing: what stands open then is what the other call has just opened.
         with connection.begin_nested():
+            connection.execute(
+                update(challenges)
+                .where(challenges.c.session == challenge.session, challenges.c.state == ChallengeState.OPEN.value)
+                .values(state=ChallengeState.EXPIRED.value, expires_at_ms=now_ms)
+            )
             values = {**challenge._asdict(), "state": challenge.state.value, "created_at_ms": now_ms}
             connection.execute(insert(challenges).values(values))
     except IntegrityError:
@@ -75,7 +86,16 @@ def open_challenge(connection: Connection, challenge: Challenge, now_ms: int) ->
 
 def find(connection: Connection, challenge_id: str, now_ms: int) -> Challenge | None:
     """Return a challenge as it stands now."""
-    row = connection.execute(select(*_COLUMNS).where(challenges.c.challenge_id == challenge_id)).one_or_none()
+    return _find(connection, challenges.c.challenge_id == challenge_id, now_ms)
+
+
+def find_by_ticket(connection: Connection, ticket_digest: bytes, now_ms: int) -> Challenge | None:
+    """Return the challenge that a ticket was redeemed for, as it stands now."""
+    return _find(connection, challenges.c.ticket_digest == ticket_digest, now_ms)
+
+
+def _find(connection: Connection, which: ColumnElement[bool], now_ms: int) -> Challenge | None:
+    row = connection.execute(select(*_COLUMNS).where(which)).one_or_none()
     if row is None:
         return None
     challenge = _challenge(row)

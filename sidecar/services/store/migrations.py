@@ -181,6 +181,18 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE challenges ADD COLUMN asked_from TEXT NOT NULL DEFAULT ''",
         ),
     ),
+    Migration(
+        5,
+        (
+            "ALTER TABLE challenges ADD COLUMN shown_action TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE challenges ADD COLUMN shown_resource TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE challenges ADD COLUMN return_address TEXT NOT NULL DEFAULT ''",
+            # TOTP, WebAuthn, U2F and recovery codes.
+            "ALTER TABLE challenges ADD COLUMN methods INTEGER NOT NULL DEFAULT 15",
+            "ALTER TABLE challenges ADD COLUMN ticket_digest {bytes}",
+            "CREATE UNIQUE INDEX challenges_ticket ON challenges (ticket_digest)",
+        ),
+    ),
 )
 
 #: Number of the lock that keeps two sidecars from migrating one PostgreSQL at a time.

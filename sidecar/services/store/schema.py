@@ -95,7 +95,9 @@ ceremonies = Table(
     Index("ceremonies_user", "user_arn"),
 )
 
-#: Requests for a proof. A session has one open challenge at most.
+#: Requests for a proof. A session has one open challenge at most, and a ticket is redeemed for one challenge alone.
+#: ``action`` and ``resource`` are what the proof holds for alone; what is shown may be a call that is not bound.
+#: ``methods`` has a bit for each factor that will do.
 challenges = Table(
     "challenges",
     metadata,
@@ -117,6 +119,11 @@ challenges = Table(
     Column("collected_at_ms", BigInteger),
     Column("asked_by", Text, nullable=False),
     Column("asked_from", Text, nullable=False),
+    Column("shown_action", Text, nullable=False),
+    Column("shown_resource", Text, nullable=False),
+    Column("return_address", Text, nullable=False),
+    Column("methods", Integer, nullable=False),
+    Column("ticket_digest", LargeBinary),
     Index(
         "challenges_one_open",
         "session",
@@ -124,6 +131,7 @@ challenges = Table(
         sqlite_where=text("state = 'open'"),
         postgresql_where=text("state = 'open'"),
     ),
+    Index("challenges_ticket", "ticket_digest", unique=True),
     Index("challenges_user", "user_arn", "created_at_ms"),
     Index("challenges_expires", "expires_at_ms"),
 )

@@ -18,6 +18,10 @@ _ABSOLUTE = re.compile(r"(?P<origin>https?://(?P<host>[a-z0-9.-]+)(?::[1-9][0-9]
 _OWN_PAGE = re.compile(r"/(?:[a-z][A-Za-z0-9/_-]*)?(?:\?[a-z_]+=[A-Za-z0-9._~%:/-]*)?")
 
 
+#: Names of the cookies that hold the session token, and what forms are known again by.
+SESSION_COOKIE, FORM_COOKIE = "session", "form"
+
+
 @dataclass(frozen=True, slots=True)
 class PublicAddress:
     """
@@ -27,9 +31,36 @@ class PublicAddress:
 
     Attributes:
         origin: Letter for letter as browsers write it.
+        path: What every page of it begins with, where it shares a host with what it protects; no stroke at the end.
     """
 
     origin: str
+    path: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> PublicAddress:
+        """
+        Return the address in a URL that was found to be a good one.
+
+        >>> PublicAddress.parse("https://shop.example.com/.iam-sidecar")
+        PublicAddress(origin='https://shop.example.com', path='/.iam-sidecar')
+        """
+        scheme, _, rest = url.partition("://")
+        host, stroke, path = rest.partition("/")
+        return cls(f"{scheme}://{host}", stroke + path if path else "")
+
+    def at(self, address: str) -> str:
+        """
+        Return what a browser is to be given for an address: a page of our own lies below the path.
+
+        >>> PublicAddress("https://shop.example.com", "/.iam-sidecar").at("/devices")
+        '/.iam-sidecar/devices'
+        """
+        return self.path + address if address.startswith("/") else address
+
+    def page_in(self, path: str) -> str:
+        """Return which page of our own the path of a request names."""
+        return path.removeprefix(self.path) or "/"
 
     @property
     def is_https(self) -> bool:
@@ -44,7 +75,7 @@ class PublicAddress:
     def cookie_name(self, name: str) -> str:
         """Return the name of a cookie that no other host can set, where browsers offer such."""
         # SPEC: RFC 6265bis, section 4.1.3.2: the prefix needs Secure, which plain http does not have.
-        return f"__Host-{name}" if self.is_https else f"sidecar-{name}"
+        return f"__Host-sidecar-{name}" if self.is_https else f"sidecar-{name}"
 
 
 class ReturnAddresses:
@@ -54,12 +85,14 @@ class ReturnAddresses:
     Thread-safety: immutable.
     """
 
-    def __init__(self, origins: Iterable[str]) -> None:
+    def __init__(self, origins: Iterable[str], *, own: PublicAddress | None = None) -> None:
         """
         Args:
             origins: Scheme, host and port must be one of these, letter for letter.
+            own: Where the prompt is. Below a path, it shares a host with what it protects, which it leads back to.
         """
-        self._origins = frozenset(origins)
+        self._shared = own if own is not None and own.path else None
+        self._origins = frozenset([*origins, self._shared.origin] if self._shared is not None else origins)
 
     def allows(self, address: str) -> bool:
         """
@@ -74,7 +107,23 @@ class ReturnAddresses:
         if len(address) > MAX_RETURN_ADDRESS:
             return False
         match = _ABSOLUTE.fullmatch(address)
-        return match["origin"] in self._origins if match else is_own_page(address)
+        if match is None:
+            return is_own_page(address)
+        return match["origin"] in self._origins and not self._is_prompt(address)
+
+    def is_here(self, address: str) -> bool:
+        """Say whether *address* is a page of our own, or of the host that the prompt shares."""
+        match = _ABSOLUTE.fullmatch(address)
+        if match is None:
+            return is_own_page(address)
+        return self._shared is not None and match["origin"] == self._shared.origin
+
+    def _is_prompt(self, address: str) -> bool:
+        """Say whether an absolute address is one of the prompt, which would lead round in a circle."""
+        if self._shared is None:
+            return False
+        path = re.split("[?#]", address.removeprefix(self._shared.origin), maxsplit=1)[0]
+        return path == self._shared.path or path.startswith(f"{self._shared.path}/")
 
 
 def is_own_page(address: str) -> bool:

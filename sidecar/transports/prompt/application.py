@@ -23,6 +23,7 @@ from sidecar.transports.prompt.guard import Guard
 from sidecar.transports.prompt.rendering import Pages, StaticFile
 from sidecar.transports.prompt.replies import Reply
 from sidecar.transports.prompt.services import PromptServices
+from sidecar.transports.prompt.sign_in import SignInPages
 from sidecar.transports.prompt.visits import Visit
 
 
@@ -46,23 +47,27 @@ def build_prompt(
         log: Is told of what was refused and of faults.
         now: Gives nanoseconds since the epoch.
     """
-    pages = Pages(site=site)
+    pages = Pages(site=site, address=address)
     door = Door(address=address, services=services, renderer=pages, log=log)
-    challenges = ChallengePages(returns=returns, now=now)
+    challenges = ChallengePages(returns=returns, now=now, log=log)
+    signing_in = SignInPages(returns=returns)
 
     def read(path: str, view: View, *, is_open: bool = False) -> Route:
-        return Route(path, door.page(view, is_open=is_open), methods=["GET"])
+        return Route(address.at(path), door.page(view, is_open=is_open), methods=["GET"])
 
     def post(path: str, view: View, *, is_open: bool = False, again: str = "") -> Route:
-        return Route(path, door.page(view, is_open=is_open, again=again), methods=["POST"])
+        return Route(address.at(path), door.page(view, is_open=is_open, again=again), methods=["POST"])
 
     application = Starlette(
         routes=[
             read("/", sign_in.first_page),
-            read("/sign-in", sign_in.sign_in_page, is_open=True),
-            post("/sign-in", sign_in.sign_in, is_open=True),
+            *([Route(address.path, door.page(sign_in.first_page), methods=["GET"])] if address.path else []),
+            read("/sign-in", signing_in.page, is_open=True),
+            post("/sign-in", signing_in.sign_in, is_open=True),
+            read("/signed-in", signing_in.signed_in_page),
             post("/sign-out", sign_in.sign_out),
             read("/signed-out", sign_in.signed_out_page, is_open=True),
+            read("/step-up", challenges.redeem, is_open=True),
             read("/challenge/{challenge_id}", challenges.page),
             post("/challenge/{challenge_id}/refuse", challenges.refuse),
             *(post(f"/challenge/{{challenge_id}}/{way}", challenges.answer_by(way)) for way in WAYS),
@@ -80,7 +85,7 @@ def build_prompt(
             post("/recovery-codes", devices.make_recovery_codes),
             read("/password", password.password_page),
             post("/password", password.change_password),
-            *(_serve(file) for file in pages.files.values()),
+            *(_serve(address.at(file.path), file) for file in pages.files.values()),
         ],
         middleware=[Middleware(Guard, address=address)],
         exception_handlers={
@@ -110,11 +115,11 @@ def _showing(endpoint: Endpoint) -> Callable[[Request, Exception], Awaitable[Res
     return show
 
 
-def _serve(file: StaticFile) -> Route:
+def _serve(path: str, file: StaticFile) -> Route:
     """Serve a file for good: another text would have another address."""
 
     async def endpoint(_request: Request) -> Response:
         headers = {"cache-control": "public, max-age=31536000, immutable"}
         return Response(file.content, media_type=file.media_type, headers=headers)
 
-    return Route(file.path, endpoint, methods=["GET"])
+    return Route(path, endpoint, methods=["GET"])

@@ -10,8 +10,19 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from sidecar.model.challenge import ChallengeState
-from sidecar.model.errors import MfaError, NotFoundError, PermissionDeniedError, RequestError, ThrottledError
+from sidecar.model.decision import MfaMethod
+from sidecar.model.errors import (
+    MfaError,
+    NotFoundError,
+    PermissionDeniedError,
+    RequestError,
+    ThrottledError,
+    TicketExpiredError,
+    TicketForeignError,
+    TicketInvalidError,
+)
 from sidecar.services.challenges import Answer, AssertionAnswer, RecoveryAnswer, TotpAnswer
+from sidecar.services.log import Log
 from sidecar.services.step_up import AskedChallenge
 from sidecar.transports.prompt import failures
 from sidecar.transports.prompt.address import ReturnAddresses, host_of, is_own_page, with_value
@@ -69,13 +80,41 @@ class ChallengePages:
     Thread-safety: immutable.
     """
 
-    def __init__(self, *, returns: ReturnAddresses, now: Callable[[], int]) -> None:
+    def __init__(self, *, returns: ReturnAddresses, now: Callable[[], int], log: Log) -> None:
         """
         Args:
             now: Gives nanoseconds since the epoch.
+            log: Is told of pages that nobody may be sent back to.
         """
         self._returns = returns
         self._now = now
+        self._log = log
+
+    def redeem(self, visit: Visit, services: PromptServices) -> Reply:
+        """Lead somebody whose request was refused to the challenge that would turn that."""
+        text = visit.query.get("ticket", "")
+        if visit.caller is None:
+            # The session will be another one, whose request is refused with another ticket.
+            return go(with_value("/sign-in", "next", self._page_refused(text, services) or "/step-up"))
+        if not text:
+            return failures.load_again("")
+        try:
+            asked = services.step_up.redeem(visit.caller, text)
+        except TicketInvalidError:
+            return failures.no_ticket()
+        except (TicketForeignError, TicketExpiredError):
+            return failures.load_again(self._page_refused(text, services))
+        if asked.return_address and not self._returns.allows(asked.return_address):
+            self._log.warning("prompt_return_not_allowed", host=host_of(asked.return_address))
+        return go(_page_of(asked, ""))
+
+    def _page_refused(self, text: str, services: PromptServices) -> str:
+        """Return the page that a ticket was given for; empty where there is none to send anybody to."""
+        try:
+            address = services.step_up.open_ticket(text).return_address
+        except TicketInvalidError:
+            return ""
+        return address if self._returns.allows(address) else ""
 
     def page(self, visit: Visit, services: PromptServices) -> Reply:
         """Show what is asked for, or how it ended."""
@@ -85,7 +124,7 @@ class ChallengePages:
         asked = _find(visit, services)
         if asked is None:
             return failures.not_yours()
-        return self._show(visit, services, asked, where)
+        return self._show(visit, services, asked, where or self._way_back(asked))
 
     def answer_by(self, way: str) -> View:
         """Return the view that judges a proof by one of ``WAYS``."""
@@ -102,6 +141,7 @@ class ChallengePages:
         asked = _find(visit, services)
         if asked is None:
             return failures.not_yours()
+        where = where or self._way_back(asked)
         if asked.state is not ChallengeState.OPEN:
             return self._show(visit, services, asked, where)
         typed = visit.form.get(WAYS[way].field, "")
@@ -149,9 +189,15 @@ class ChallengePages:
         return go(_page_of(asked, where))
 
     def _done(self, asked: AskedChallenge, where: str, *, token: str | None) -> Reply:
-        if where and is_own_page(where):
+        if where and self._returns.is_here(where):
             return go(where, token=token)
+        # Browsers let a form lead to no other host; the page that says how it ended goes on by itself.
         return go(_page_of(asked, where), token=token)
+
+    def _way_back(self, asked: AskedChallenge) -> str:
+        """Return the page that the challenge itself is from; empty where nobody may be sent there."""
+        address = asked.return_address if asked.is_own else ""
+        return address if address and self._returns.allows(address) else ""
 
     def _show(
         self,
@@ -175,17 +221,31 @@ class ChallengePages:
             status = HTTPStatus.OK if asked.state is ChallengeState.PROVED else HTTPStatus.GONE
             return Reply(template="challenge_over.html", status=status, values={**values, "state": asked.state.value})
         kinds = {device.kind for device in services.mfa.devices.list_devices(asked.user_arn)}
-        takes_codes = not asked.require_user_verification
+        codes = () if asked.require_user_verification else asked.methods
         values |= {
             "asked_from": plain_peer(asked.asked_from),
             "seconds_left": max(0, asked.expires_at_ms - self._now() // 1_000_000) // 1000,
-            "has_code": "totp" in kinds and takes_codes,
-            "has_recovery": bool(kinds) and takes_codes,
+            "has_code": "totp" in kinds and MfaMethod.TOTP in codes,
+            "has_recovery": bool(kinds) and MfaMethod.RECOVERY in codes,
             "has_devices": bool(kinds),
+            "needed": _needed(asked),
             "problem": problem,
             "way": way,
         }
         return Reply(template="challenge.html", status=status, values=values)
+
+
+def _needed(asked: AskedChallenge) -> str:
+    """Return which devices will do, for people to read."""
+    if asked.require_user_verification:
+        return "a security key with a PIN or a fingerprint"
+    words = {
+        MfaMethod.TOTP: "an authenticator app",
+        MfaMethod.WEBAUTHN: "a security key or passkey",
+        MfaMethod.U2F: "a security key" if MfaMethod.WEBAUTHN not in asked.methods else "",
+        MfaMethod.RECOVERY: "a recovery code",
+    }
+    return ", or ".join(filter(None, (words[method] for method in asked.methods)))
 
 
 def _page_of(asked: AskedChallenge, where: str) -> str:

@@ -28,7 +28,7 @@ from sidecar.model.errors import (
 from sidecar.model.session import SessionKind
 from sidecar.services.log import Log
 from sidecar.transports.prompt import failures
-from sidecar.transports.prompt.address import PublicAddress, with_value
+from sidecar.transports.prompt.address import FORM_COOKIE, SESSION_COOKIE, PublicAddress, with_value
 from sidecar.transports.prompt.guard import is_from_here
 from sidecar.transports.prompt.replies import Reply, go
 from sidecar.transports.prompt.services import PromptServices
@@ -46,9 +46,8 @@ from sidecar.transports.prompt.visits import (
 _THREADS = 8
 #: SPEC: RFC 6265, section 6.1: every browser keeps 4096 bytes, with the name and the attributes.
 _MAX_TOKEN = 4000
-_SESSION, _FORM = "session", "form"
 #: Values of a query that matter after signing in or proving something: whatever else a link has is left out.
-_CARRIED = ("return_to", "serial")
+_CARRIED = ("return_to", "serial", "next")
 
 View = Callable[[Visit, PromptServices], Reply]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -90,7 +89,7 @@ class Door:
         self._renderer = renderer
         self._log = log
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="prompt")
-        self._session_cookie, self._form_cookie = address.cookie_name(_SESSION), address.cookie_name(_FORM)
+        self._session_cookie, self._form_cookie = map(address.cookie_name, (SESSION_COOKIE, FORM_COOKIE))
 
     def page(self, view: View, *, is_open: bool = False, again: str = "") -> Endpoint:
         """
@@ -158,7 +157,7 @@ class Door:
             query = {}
         carried = next((name for name in _CARRIED if name in query), "")
         return Visit(
-            path=with_value(request.url.path, carried, query.get(carried, "")),
+            path=with_value(self._address.page_in(request.url.path), carried, query.get(carried, "")),
             values=request.path_params,
             query=query,
             form=form,
@@ -192,7 +191,7 @@ class Door:
 
     def _respond(self, visit: Visit, reply: Reply, request: Request) -> Response:
         if reply.location:
-            response: Response = RedirectResponse(reply.location, status_code=reply.status)
+            response: Response = RedirectResponse(self._address.at(reply.location), status_code=reply.status)
         else:
             response = Response(self._renderer.render(visit, reply), status_code=reply.status, media_type="text/html")
         if reply.token:

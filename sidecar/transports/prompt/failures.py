@@ -20,6 +20,7 @@ from sidecar.model.errors import (
     StepUpRequiredError,
     ThrottledError,
 )
+from sidecar.transports.prompt.address import host_of
 from sidecar.transports.prompt.replies import Reply, fail, show
 
 _DEVICES = {"link": "/devices", "link_text": "To your devices"}
@@ -117,6 +118,36 @@ def forged_return(host: str) -> Reply:
         advice="Close this window, and begin again at the service that you were using. If the link came from that"
         " service, its administrator has to allow the address with --allowed-return-url.",
         status=400,
+    )
+
+
+def no_ticket() -> Reply:
+    """Return the screen of a link whose ticket was not sealed here."""
+    return fail(
+        "This link does not work",
+        "It is incomplete, or too old, or somebody has made it up. Nothing was approved.",
+        advice="Go back to the page that you were on, and load it again.",
+        status=400,
+        **_HOME,
+    )
+
+
+def load_again(where: str) -> Reply:
+    """
+    Return the screen of a ticket that is over, or was given to a session from before.
+
+    Args:
+        where: The page that it was given for; empty where that cannot be gone to.
+    """
+    host = host_of(where)
+    return fail(
+        "Please load the page again",
+        "You have signed in anew since it was opened, or it was open for longer than five minutes. Nothing was"
+        " approved.",
+        advice="" if host else "Go back to the page or tab that you came from, and load it again.",
+        status=409,
+        link=where or "/",
+        link_text=f"Back to {host}" if host else "To the first page",
     )
 
 

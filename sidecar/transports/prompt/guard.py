@@ -13,13 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.transports.prompt.address import PublicAddress
 
-#: Nothing from elsewhere, no script but ours, and no frame around us.
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-)
 _HEADERS = {
-    "content-security-policy": _CONTENT_SECURITY_POLICY,
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": (
@@ -47,7 +41,7 @@ class Guard:
     def __init__(self, application: ASGIApp, *, address: PublicAddress) -> None:
         self._application = application
         self._host = address.host
-        self._headers = dict(_HEADERS)
+        self._headers = {"content-security-policy": _content_security_policy(address), **_HEADERS}
         if address.is_https:
             self._headers["strict-transport-security"] = _STRICT_TRANSPORT_SECURITY
 
@@ -68,6 +62,16 @@ class Guard:
             await refusal(scope, receive, send_guarded)
             return
         await self._application(scope, receive, send_guarded)
+
+
+def _content_security_policy(address: PublicAddress) -> str:
+    """Return what browsers load and do: nothing from elsewhere, no script but ours, and no frame around us."""
+    # What else a shared host serves, such as what its people have sent to it, is no script of ours.
+    files = f"{address.origin}{address.path}/static/" if address.path else "'self'"
+    return (
+        f"default-src 'none'; script-src {files}; style-src {files}; img-src data:; form-action 'self';"
+        " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
 
 
 def is_from_here(headers: Mapping[str, str], address: PublicAddress) -> bool:

@@ -71,9 +71,10 @@ def prompt_listener(
         from sidecar.transports.prompt.application import build_prompt
         from sidecar.transports.prompt.services import PromptServices
 
+        address = PublicAddress.parse(settings.public_url)
         return build_prompt(
-            address=PublicAddress(settings.public_url),
-            returns=ReturnAddresses(settings.return_urls),
+            address=address,
+            returns=ReturnAddresses(settings.return_urls, own=address),
             site=site,
             services=PromptServices(sessions, step_up, permissions, open_mfa),
             log=log,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from sidecar.transports.prompt.address import PublicAddress
 from sidecar.transports.prompt.replies import Reply
 from sidecar.transports.prompt.visits import FORM_FIELD, Visit
 
@@ -27,7 +28,7 @@ class StaticFile:
     Thread-safety: immutable.
 
     Attributes:
-        path: Where it is served.
+        path: Where it is served, below the path of the prompt.
         media_type: Its type.
     """
 
@@ -45,11 +46,13 @@ class Pages:
     Thread-safety: that of Jinja's environment, which is safe once it is made.
     """
 
-    def __init__(self, *, site: str) -> None:
+    def __init__(self, *, site: str, address: PublicAddress) -> None:
         """
         Args:
             site: Host name that pages call themselves by.
+            address: Where people find them.
         """
+        self._address = address
         self.files: Mapping[str, StaticFile] = {name: StaticFile(name, kind) for name, kind in _KINDS.items()}
         self._site = site
         # Every value is escaped, and a name that is misspelt in a template fails instead of showing nothing.
@@ -62,14 +65,16 @@ class Pages:
             auto_reload=False,
         )
         self._environment.filters["day"] = day
+        self._environment.filters["at"] = address.at
 
     def render(self, visit: Visit, reply: Reply) -> str:
         """Return the page of *reply* as HTML."""
         return self._environment.get_template(reply.template).render(
             reply.values,
             site=self._site,
-            css=self.files["prompt.css"].path,
-            js=self.files["prompt.js"].path,
+            base=self._address.path,
+            css=self._address.at(self.files["prompt.css"].path),
+            js=self._address.at(self.files["prompt.js"].path),
             person=visit.person if visit.caller is not None and reply.token != "" else None,
             form_token=visit.form_token,
             form_token_name=FORM_FIELD,

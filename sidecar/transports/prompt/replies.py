@@ -17,7 +17,7 @@ class Reply:
     Attributes:
         template: Name of the page; empty where another is to be gone to.
         values: What its template names.
-        location: Page to go to; only ever one of our own.
+        location: Page to go to: one of our own, or an address that people may be sent to.
         token: Session token that the browser is to keep from now on; empty: none any more; None: as before.
     """
 
@@ -34,7 +34,7 @@ def show(template: str, *, status: int = 200, token: str | None = None, **values
 
 
 def go(location: str, *, token: str | None = None) -> Reply:
-    """Return the way to another page of our own, which is fetched anew: going back sends nothing a second time."""
+    """Return the way to another page, which is fetched anew: going back sends nothing a second time."""
     return Reply(location=location, status=303, token=token)
 
 

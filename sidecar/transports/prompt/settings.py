@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 from sidecar.model.errors import SettingsError
 from sidecar.transports.addresses import TcpAddress
+from sidecar.transports.prompt.address import SESSION_COOKIE, PublicAddress
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 #: The last label holds a letter: otherwise it is an address.
 _HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}")
 _ORIGIN = re.compile(rf"(?P<scheme>https?)://(?P<host>(?:{_LABEL}\.)*{_LABEL})(?P<port>:[1-9][0-9]{{0,4}})?")
+#: Below which the prompt may be: no part of it is read in two ways, and none is a dot or two.
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]{1,64}){1,8}")
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 _LOCALHOST = "localhost"
 #: Where the prompt of a sidecar is that was told nothing else.
@@ -30,7 +33,7 @@ class PromptSettings:
 
     Attributes:
         address: Where it listens.
-        public_url: Origin at which browsers find it.
+        public_url: Where browsers find it: an origin, or a path below one that it shares with what it protects.
         proxies: Addresses and networks whose ``X-Forwarded-For`` is believed.
         return_urls: Origins that people may be sent back to.
     """
@@ -39,6 +42,16 @@ class PromptSettings:
     public_url: str
     proxies: tuple[str, ...] = ()
     return_urls: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Origin at which browsers find it."""
+        return PublicAddress.parse(self.public_url).origin
+
+    @property
+    def session_cookie(self) -> str:
+        """Name of the cookie that holds the session token."""
+        return PublicAddress.parse(self.public_url).cookie_name(SESSION_COOKIE)
 
 
 def parse_rp_id(text: str) -> str:
@@ -75,7 +88,7 @@ def default_origins(rp_id: str, prompt: PromptSettings | None) -> tuple[str, ...
     >>> default_origins("login.example.org", None)
     ('https://login.example.org',)
     """
-    own = prompt.public_url if prompt is not None else _LOCAL_ORIGIN if rp_id == _LOCALHOST else ""
+    own = prompt.origin if prompt is not None else _LOCAL_ORIGIN if rp_id == _LOCALHOST else ""
     return tuple(dict.fromkeys(filter(None, (f"https://{rp_id}", own))))
 
 
@@ -108,12 +121,18 @@ def parse_prompt_settings(
     for text in proxies:
         _check_network(text)
     stated = public_url.removesuffix("/")
+    own = PublicAddress.parse(stated)
     if stated:
-        _check_origin("public_url", stated, rp_id)
-    if stated and origins and stated not in origins:
+        _check_origin("public_url", own.origin, rp_id)
+    if own.path and _PATH.fullmatch(own.path) is None:
         raise SettingsError(
-            f"keys could not be used at the prompt, since `{stated}` is no allowed origin",
-            help=f"add --allowed-origin {stated}",
+            f"`public_url`: `{own.path}` is no path that the prompt can be below",
+            help="write letters, digits and any of . _ ~ - between strokes, such as /.iam-sidecar",
+        )
+    if stated and origins and own.origin not in origins:
+        raise SettingsError(
+            f"keys could not be used at the prompt, since `{own.origin}` is no allowed origin",
+            help=f"add --allowed-origin {own.origin}",
         )
     return PromptSettings(
         address=prompt,

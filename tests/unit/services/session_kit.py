@@ -26,8 +26,10 @@ from sidecar.services.sessions.parts import SessionParts, build_session_parts
 from sidecar.services.sessions.revoking import StoredRevocations
 from sidecar.services.sessions.role_request import RoleRequest
 from sidecar.services.sessions.service import SessionService
+from sidecar.services.sessions.tickets import TicketOpener
 from sidecar.services.sessions.watching import SessionWatch
 from sidecar.services.store.engine import Store
+from tests.tickets import seal_ticket, ticket_content
 from tests.unit.services.mfa_kit import ADA, ADMINISTRATOR, BOB, Kit
 
 ACCOUNT, OTHER = "111122223333", "444455556666"
@@ -280,6 +282,17 @@ class SessionKit(Kit):
         self.set_password(arn)
         self.clock.advance(1)
         return self.caller(self.sign_in(arn))
+
+    @property
+    def tickets(self) -> TicketOpener:
+        """What opens the tickets of these keys."""
+        return TicketOpener(ring=lambda: self.watch.ring, now=self.clock)
+
+    def ticket(self, session: str, *, seconds: float = 300, **said: Any) -> str:
+        """Seal a ticket for a session, as the data path does."""
+        key = self.watch.ring.keys[0]
+        content = ticket_content(session, self.now_ms + int(seconds * 1000), **said)
+        return seal_ticket(content, key_id=key.id, key=key.seal)
 
     def assume(self, caller: Caller, name: str = "worker", **asked: Any) -> IssuedSession:
         """Assume a role."""

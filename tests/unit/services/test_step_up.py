@@ -24,8 +24,10 @@ from sidecar.services.bells import Bell
 from sidecar.services.callers import Caller
 from sidecar.services.challenges import CHALLENGE_MS, MAX_PROMPTS, AssertionAnswer, OpenedChallenge, Proof, TotpAnswer
 from sidecar.services.mfa_journal import Change
+from sidecar.services.sessions.tickets import TicketOpener
 from sidecar.services.step_up import AskedChallenge, ProvedSession, StepUpService, parse_bound_call
 from tests.authenticators import Ctap2Key
+from tests.tickets import RING
 from tests.unit.services.mfa_kit import ADA, ADMINISTRATOR, BOB, Kit
 
 ORDER = "arn:aws:payments:eu-west-1:111122223333:order/4711"
@@ -93,7 +95,9 @@ class Steps:
         self.service = StepUpService(
             open_challenges=lambda: kit.services.challenges,
             sessions=self.desk,
+            tickets=TicketOpener(ring=lambda: RING, now=kit.clock),
             prompt_url=lambda challenge_id: f"https://example.org/challenges/{challenge_id}",
+            now=kit.clock,
         )
         self.terminal = self.desk.sign_in(ADA, 1)
         self.browser = self.desk.sign_in(ADA, 2)

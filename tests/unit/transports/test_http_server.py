@@ -77,6 +77,7 @@ def test_listener_when_somebody_keeps_a_connection_then_it_is_ended(
     application = build_application(registry=PrometheusMetrics().registry, not_ready_because=lambda: "")
     listener = HttpListener(address=TcpAddress("127.0.0.1", 0), application=application)
     address = listener.start()
+    assert isinstance(address, TcpAddress)
     try:
         with socket.create_connection((address.host, address.port), timeout=60) as connection:
             connection.sendall(said)

@@ -35,6 +35,24 @@ def prompt(mould: Path, tmp_path: Path) -> Iterator[PromptKit]:
 
 
 @pytest.fixture
+def shared(mould: Path, tmp_path: Path) -> Iterator[PromptKit]:
+    """The same below a path of a host that it protects."""
+    folder = tmp_path / "shared"
+    shutil.copytree(mould, folder)
+    store = open_store(f"sqlite:///{folder / 'mfa.db'}", state_dir=folder)
+    yield PromptKit(store, folder, path="/.iam-sidecar", is_new=False)
+    store.close()
+
+
+@pytest.fixture
+def shopper(shared: PromptKit) -> Iterator[Visitor]:
+    """Somebody who has signed in there as ada."""
+    with Visitor(shared) as visitor:
+        visitor.sign_in("ada")
+        yield visitor
+
+
+@pytest.fixture
 def ada(prompt: PromptKit) -> Iterator[Visitor]:
     """Somebody who has signed in as ada."""
     with Visitor(prompt) as visitor:

@@ -43,10 +43,17 @@ class PromptKit:
     """A prompt, at which ada and bob of acme can sign in."""
 
     def __init__(
-        self, store: Store, folder: Path, *, origin: str = ORIGIN, image: Image | None = None, is_new: bool = True
+        self,
+        store: Store,
+        folder: Path,
+        *,
+        origin: str = ORIGIN,
+        path: str = "",
+        image: Image | None = None,
+        is_new: bool = True,
     ) -> None:
         self.mfa = SessionKit(store, folder, image)
-        self.origin = origin
+        self.origin, self.path = origin, path
         self.clock = self.mfa.clock
         self.sessions = self.mfa.sessions
         for person in (ADA, BOB) if is_new else ():
@@ -56,12 +63,15 @@ class PromptKit:
         self.step_up = StepUpService(
             open_challenges=lambda: self.mfa.services.challenges,
             sessions=self.sessions,
-            prompt_url=lambda id: f"{origin}/challenge/{id}",
+            tickets=self.mfa.tickets,
+            prompt_url=lambda id: f"{origin}{path}/challenge/{id}",
+            now=self.clock,
         )
         services = PromptServices(self.sessions, self.step_up, self.gatekeeper, lambda: self.mfa.services)
+        address = PublicAddress(origin, path)
         self.application: Starlette = build_prompt(
-            address=PublicAddress(origin),
-            returns=ReturnAddresses(["https://app.example.org"]),
+            address=address,
+            returns=ReturnAddresses(["https://app.example.org"], own=address),
             site=RP_ID,
             services=services,
             log=NullLog(),

@@ -98,7 +98,7 @@ def test_host_when_an_address_is_shown_then_it_is_the_one_that_browsers_would_go
 
 def test_public_address_when_it_is_https_then_cookies_can_be_set_by_no_other_host() -> None:
     assert PublicAddress("https://login.example.org:8443").host == "login.example.org:8443"
-    assert PublicAddress("https://login.example.org").cookie_name("session") == "__Host-session"
+    assert PublicAddress("https://login.example.org").cookie_name("session") == "__Host-sidecar-session"
     assert PublicAddress("http://localhost:9194").cookie_name("session") == "sidecar-session"
 
 

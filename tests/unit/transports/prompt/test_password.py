@@ -67,7 +67,7 @@ def test_password_when_the_new_one_will_not_do_then_the_form_says_why(
 ) -> None:
     assert change(ada, new=new, again=again) == 400
     assert says in ada.text
-    assert "__Host-session" in ada.client.cookies
+    assert "__Host-sidecar-session" in ada.client.cookies
     prompt.terminal()
 
 

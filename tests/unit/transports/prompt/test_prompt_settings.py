@@ -40,6 +40,8 @@ def parse(
             "https://b.example.org/",
             "https://b.example.org",
         ),
+        ("example.org", (), "https://shop.example.org/.iam-sidecar/", "https://shop.example.org/.iam-sidecar"),
+        ("example.org", ("https://example.org",), "https://example.org/a/b_c", "https://example.org/a/b_c"),
     ],
 )
 def test_public_url_when_it_is_stated_or_not_then_browsers_find_the_prompt(
@@ -57,7 +59,13 @@ def test_public_url_when_it_is_stated_or_not_then_browsers_find_the_prompt(
         ("example.org", "http://example.org", "is not https"),
         ("localhost", "http://127.0.0.1:9194", "does not belong"),
         ("example.org", "https://example.com", "does not belong"),
-        ("example.org", "https://example.org/login", "is no origin"),
+        ("example.org", "https://example.org/login?x", "is no path"),
+        ("example.org", "https://example.org/a/../b", "is no path"),
+        ("example.org", "https://example.org/.", "is no path"),
+        ("example.org", "https://example.org//x", "is no path"),
+        ("example.org", "https://example.org/%2e", "is no path"),
+        ("example.org", "https://example.org/a\\b", "is no path"),
+        ("example.org", "https://example.org/" + "x" * 65, "is no path"),
         ("example.org", "https://example.org:443", "is no origin"),
         ("example.org", "https://EXAMPLE.org", "is no origin"),
         ("example.org", "https://user@example.org", "is no origin"),

@@ -36,7 +36,7 @@ def test_sign_in_when_the_password_is_right_then_the_session_is_kept_safely(stra
 
     [cookie] = stranger.cookies_set
     parts = [part.strip().lower() for part in cookie.split(";")]
-    assert parts[0].startswith("__host-session=")
+    assert parts[0].startswith("__host-sidecar-session=")
     assert set(parts[1:]) == {"httponly", "path=/", "samesite=lax", "secure"}
     assert stranger.response.url.path == "/devices"
     assert "Signed in as ada , account 111122223333" in stranger.text
@@ -125,7 +125,7 @@ def test_sign_in_when_it_was_on_the_way_to_a_page_then_it_leads_there_and_never_
             "/sign-in", data={**fields, "next": next_page}, headers={"origin": stranger.prompt.origin}
         )
         assert response.headers["location"] == leads_to
-        stranger.client.cookies.delete("__Host-session")
+        stranger.client.cookies.delete("__Host-sidecar-session")
 
 
 def test_page_when_nobody_is_signed_in_then_the_way_leads_through_the_form_and_back(stranger: Visitor) -> None:
@@ -159,7 +159,7 @@ def test_page_when_its_link_is_odd_then_what_matters_of_it_is_kept(stranger: Vis
 
 def test_session_when_it_did_not_begin_here_then_nobody_is_signed_in(prompt: PromptKit, ada: Visitor) -> None:
     issued = prompt.sessions.get_session_token(ada.caller)
-    ada.client.cookies.set("__Host-session", issued.session_token, domain="example.org")
+    ada.client.cookies.set("__Host-sidecar-session", issued.session_token, domain="example.org")
 
     ada.open("/devices")
 
@@ -182,7 +182,7 @@ def test_page_when_the_session_is_over_then_the_form_says_so(prompt: PromptKit, 
     ada.open("/sign-in")
 
     assert "Your session is over" in ada.text
-    assert "__Host-session" not in ada.client.cookies
+    assert "__Host-sidecar-session" not in ada.client.cookies
 
 
 def test_sign_in_when_somebody_is_signed_in_already_then_the_form_is_not_shown(ada: Visitor) -> None:
@@ -200,7 +200,7 @@ def test_sign_out_when_asked_then_the_session_is_ended_everywhere(prompt: Prompt
     assert ada.page.heading == "You are signed out"
     with pytest.raises(SessionRevokedError):
         prompt.sessions.authenticate(token, "")
-    assert "__Host-session" not in ada.client.cookies
+    assert "__Host-sidecar-session" not in ada.client.cookies
 
 
 def test_sign_out_when_the_store_is_out_of_reach_then_this_browser_forgets_at_least(
@@ -211,7 +211,7 @@ def test_sign_out_when_the_store_is_out_of_reach_then_this_browser_forgets_at_le
 
     assert ada.submit("/sign-out").status_code == 503
     assert "could not be ended everywhere" in ada.text
-    assert "__Host-session" not in ada.client.cookies
+    assert "__Host-sidecar-session" not in ada.client.cookies
 
 
 def test_sign_in_when_the_store_is_out_of_reach_then_a_screen_says_so(
@@ -247,4 +247,4 @@ def test_session_when_its_token_does_not_fit_into_a_cookie_then_it_is_not_cut(
     monkeypatch.setattr(prompt.sessions, "sign_in", sign_in_at_length)
 
     assert stranger.sign_in().status_code == 500
-    assert "__Host-session" not in stranger.client.cookies
+    assert "__Host-sidecar-session" not in stranger.client.cookies

@@ -26,9 +26,10 @@ _XHTML = "{http://www.w3.org/1999/xhtml}"
 class Document:
     """An HTML page, which is refused if a parser has anything to say against it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, base: str = "") -> None:
         parser = html5lib.HTMLParser(strict=True)
         self.root: Element = parser.parse(text)
+        self.base = base
         check_usable(self)
 
     def all(self, *names: str) -> Iterator[Element]:
@@ -47,12 +48,12 @@ class Document:
 
     def form(self, action: str) -> dict[str, str]:
         """Return the fields of the form that is sent to an address."""
-        form = next(form for form in self.all("form") if form.get("action") == action)
+        form = next(form for form in self.all("form") if form.get("action") == self.base + action)
         return {str(field.get("name")): field.get("value") or "" for field in form.iter(_XHTML + "input")}
 
     def actions(self) -> list[str]:
         """Return where the forms of the page are sent to."""
-        return [form.get("action") or "" for form in self.all("form")]
+        return [(form.get("action") or "").removeprefix(self.base) for form in self.all("form")]
 
 
 def check_usable(page: Document) -> None:
@@ -81,10 +82,14 @@ def check_usable(page: Document) -> None:
     # What is allowed comes from here, and no text of a page is a script or a style.
     assert not [element for element in page.root.iter() if {"style", "onclick", "onload"} & set(element.attrib)]
     assert not list(page.all("style", "iframe", "object"))
-    assert all((script.get("src") or "").startswith("/static/") for script in page.all("script"))
+    assert all((script.get("src") or "").startswith(f"{page.base}/static/") for script in page.all("script"))
     for form in page.all("form"):
         assert form.get("method") == "post"
-        assert (form.get("action") or "").startswith("/")
+        assert (form.get("action") or "").startswith(f"{page.base}/")
+    # What stands on a page leads below the path of the prompt, or to another host.
+    for link in page.all("a", "link"):
+        href = link.get("href") or ""
+        assert href.startswith((f"{page.base}/", "#", "https://", "data:,")), href
 
 
 class _Wire(httpx.BaseTransport):
@@ -122,6 +127,8 @@ class Visitor:
         self.prompt = prompt
         self.client = client_of(prompt)
         self.response = httpx.Response(200)
+        #: Another host that the last answer leads to.
+        self.location = ""
         self._document: tuple[httpx.Response, Document] | None = None
 
     def __enter__(self) -> Visitor:
@@ -134,7 +141,7 @@ class Visitor:
     def page(self) -> Document:
         """The page that is shown now."""
         if self._document is None or self._document[0] is not self.response:
-            self._document = self.response, Document(self.response.text)
+            self._document = self.response, Document(self.response.text, self.prompt.path)
         return self._document[1]
 
     @property
@@ -144,12 +151,12 @@ class Visitor:
 
     def open(self, path: str) -> httpx.Response:
         """Go to a page, wherever that leads."""
-        return self._arrive(self.client.get(path))
+        return self._arrive(self.client.get(self.prompt.path + path))
 
     def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
         """Send fields as a form on a page of the prompt would."""
         sent = {"origin": self.prompt.origin, "sec-fetch-site": "same-origin", **headers}
-        return self._arrive(self.client.post(path, data=fields, headers=sent))
+        return self._arrive(self.client.post(self.prompt.path + path, data=fields, headers=sent))
 
     def submit(self, action: str, **typed: str) -> httpx.Response:
         """Fill in the form of the page that is shown now, and send it."""
@@ -177,16 +184,17 @@ class Visitor:
     @property
     def caller(self) -> Caller:
         """The session that the browser keeps."""
-        token = self.client.cookies["__Host-session"]
+        token = self.client.cookies["__Host-sidecar-session"]
         return self.prompt.sessions.authenticate(token, "")
 
     def _arrive(self, response: httpx.Response) -> httpx.Response:
         self.cookies_set = response.headers.get_list("set-cookie")
         for _ in range(5):
-            if response.status_code != 303:
+            if response.status_code != 303 or response.headers["location"].startswith("https://"):
                 break
             response = self.client.get(response.headers["location"])
         self.response = response
+        self.location = response.headers.get("location", "")
         with contextlib.suppress(KeyError):
             if response.headers["content-type"].startswith("text/html"):
                 assert self.page.heading
