@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +20,10 @@ from sidecar.cli.output import (
     print_json,
     print_line,
     print_problems,
+    print_shadow,
     problems_to_json,
     progress_shown,
+    shadow_to_json,
 )
 from sidecar.model.errors import PolicySyntaxError, Problem, Severity, SourceUnavailableError
 
@@ -71,6 +74,7 @@ def check(source: Source, *, strict: Strict = False, progress: ShowProgress = No
             "policies": statistics["policies"],
             "statements": statistics["statements"],
             "image_bytes": statistics["image_bytes"],
+            "shadow": shadow_to_json(loaded.shadow_entries),
         }
     if as_json:
         print_json(
@@ -92,6 +96,7 @@ def check(source: Source, *, strict: Strict = False, progress: ShowProgress = No
                 count_of(statistics["statements"], "statement"),
             )
             found += ": " + ", ".join(sizes)
+            print_shadow(loaded.shadow_entries)
         print_line(f"{source}: {found}")
     if not is_good:
         raise typer.Exit(ExitStatus.ERROR)
@@ -123,12 +128,14 @@ def compile_image(
                 "revision": loaded.revision,
                 "image_bytes": len(image),
                 "output": str(output),
+                "shadow": shadow_to_json(loaded.shadow_entries),
                 "warnings": warnings,
                 "problems": problems_to_json(problems),
             }
         )
         return
     print_problems(problems, file=sys.stderr)
+    print_shadow(loaded.shadow_entries)
     print_line(f"{output}: {len(image):,} bytes, revision {loaded.revision}")
 
 
@@ -143,7 +150,7 @@ def _compile(source: Path, progress: bool | None) -> tuple[bytes | None, tuple[P
     from sidecar.services.compiling import compile_source
 
     with progress_shown(progress) as show:
-        compiled = compile_source(source, progress=show)
+        compiled = compile_source(source, now=int(time.time()), progress=show)
     return compiled.image, compiled.problems
 
 

@@ -22,7 +22,7 @@ from examples.show import read_questions
 from sidecar import core
 from sidecar.compile.documents import DocumentError, read_json, read_yaml
 from sidecar.compile.image import write_image
-from sidecar.compile.layout import HEADER, SECTION, SECTIONS
+from sidecar.compile.layout import HEADER, SECTION, SECTION_NUMBERS, SECTIONS
 from sidecar.compile.policy import parse_policy
 from sidecar.compile.problems import Problems
 from sidecar.compile.source import parse_source
@@ -403,6 +403,36 @@ def _run_edits(data: bytes) -> str:
             answers.add(_word(core.authorize(image, core.encode_request(question), seconds=NOW, nanos=0)))
         except RequestError as error:
             answers.add(error.field)
+    return " ".join(sorted(answers))
+
+
+@functools.cache
+def _shadowed_bytes() -> bytes:
+    given = {"identity": {"policies": [_operator_statements(), "Deny"]}, "scps": ["Allow"], "tags": {"team": "red"}}
+    return write_image(build_snapshot({**given, "shadow": ["identity-1"], "shadow_until": "2026-01-02T00:00:00Z"}))
+
+
+def _run_shadow_edits(data: bytes) -> str:
+    """Edit the image inside of an image."""
+    whole = bytearray(_shadowed_bytes())
+    entry = HEADER.struct.size + SECTION_NUMBERS["SHADOW_IMAGE"] * SECTION.struct.size
+    _, _, offset, count = SECTION.struct.unpack_from(whole, entry)
+    whole[offset : offset + count] = apply_edits(bytes(whole[offset : offset + count]), data)
+    _mend_checksum(whole)
+    try:
+        image = core.Image.from_bytes(whole)
+    except ImageError as error:
+        return _kind(str(error))
+    answers = set()
+    for question in _rich_questions():
+        # Before the shadow ends and behind it.
+        for seconds in (NOW, NOW + 200_000):
+            try:
+                explained = core.explain(image, question, seconds=seconds, nanos=0, simulation=True)
+                answers.add(explained.shadow_decision.name)
+                answers.add(_word(core.authorize(image, core.encode_request(question), seconds=seconds, nanos=0)))
+            except RequestError as error:
+                answers.add(error.field)
     return " ".join(sorted(answers))
 
 
@@ -890,6 +920,14 @@ TARGETS = (
         max_bytes=1 << 8,
     ),
     Target(
+        name="shadow",
+        about="fields of the image inside of an image changed one by one, and decisions with those that load",
+        seeds=_edit_seeds,
+        run=_run_shadow_edits,
+        in_place=0.5,
+        max_bytes=1 << 8,
+    ),
+    Target(
         name="header",
         about="compiled images as they come, checksum and all",
         seeds=lambda: [_image_bytes(), _image_bytes()[:256], b""],
@@ -989,10 +1027,7 @@ TARGETS = (
     *CALL_TARGETS,
     *MFA_TARGETS,
     *TOKEN_TARGETS,
-<<<<<<< HEAD
     *ROUTE_TARGETS,
     *ROUTE_SOURCE_TARGETS,
-=======
     *CHECK_TARGETS,
->>>>>>> wip-check
 )
