@@ -35,7 +35,7 @@ SENT += [
     "v2",
     "abb",
     "aa",
-    "caf%C3%A9",
+    "na%C3%AFve",
     "a+b",
     "a:x",
     "AB",
