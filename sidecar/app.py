@@ -23,7 +23,8 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from sidecar import __version__
-from sidecar.core import Recorder, SessionState
+from sidecar.core import CheckPlan, Recorder, SessionState
+from sidecar.model.check import CheckSettings
 from sidecar.model.errors import InternalError, PolicySyntaxError
 from sidecar.services.admin_token import AdminToken, create_admin_token, prepare_state_dir
 from sidecar.services.audit import AuditFile, AuditTrail, RecordedAudit
@@ -379,13 +380,13 @@ class Application:
 
 
 def check_settings(settings: Settings) -> CheckSettings:
-    """Return how Envoy is answered: where people prove factors, and which cookie tells who they are, says the prompt."""
+    """Return how Envoy is answered; where people prove factors, and in which cookie they come, says the prompt."""
     if settings.prompt is None:
         return settings.check
     return dataclasses.replace(
         settings.check,
         prompt_url=settings.prompt.public_url,
-        cookie_name=session_cookie(settings.prompt.public_url),
+        cookie_name=settings.prompt.session_cookie,
     )
 
 
