@@ -4,8 +4,6 @@ Finding the route of a request: under ten routes and under ten thousand.
 
 Times are of reading the target and finding the route, inside the core, each request by itself; with ``bind`` also of
 telling who calls and of putting the question together. Instructions are counted by callgrind.
-
-Run with a folder as its argument, this module is what runs under callgrind: it finds the route of each request once.
 """
 
 from __future__ import annotations
@@ -150,7 +148,7 @@ def count_instructions(routes: int) -> float:
         (folder / "image").write_bytes(image_of(routes))
         (folder / "requests").write_bytes(data)
         (folder / "lengths").write_bytes(lengths.tobytes())
-        total = instructions.callgrind("tests.bench.bench_routes", folder, ("target_read", "route_find"))
+        total = instructions.callgrind("tests.bench.count_routes", folder, ("target_read", "route_find"))
     return round(total / FEW, 1)
 
 
@@ -209,15 +207,6 @@ def markdown(figures: Json) -> str:
     return "\n".join(lines) + "\n"
 
 
-def count(folder: Path) -> None:
-    """Find the route of each request in *folder* once."""
-    image = Image.from_bytes((folder / "image").read_bytes())
-    lengths = array("I", (folder / "lengths").read_bytes())
-    _, found = measure_routes(image, (folder / "requests").read_bytes(), lengths, whole=False)
-    if found != len(lengths):
-        raise ValueError("not every request took a route")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, or show what was measured last."""
     parser = argparse.ArgumentParser(prog="scripts/bench routes", description="measure finding routes")
@@ -225,11 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", action="store_true", help="print the table of docs/performance.md")
     parser.add_argument("--update-docs", action="store_true", help="put that table into docs/performance.md")
     parser.add_argument("--last", action="store_true", help="show what was measured last, measure nothing")
-    parser.add_argument("folder", nargs="?", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    if given.folder:
-        count(given.folder)
-        return 0
     kept = KEPT / "routes.json"
     if given.last and not kept.exists():
         print("nothing was measured yet", file=sys.stderr)
