@@ -184,6 +184,9 @@ def measure(
     whole: bool,
     sessions: SessionState | None = None,
 ) -> tuple[array[float], float, list[int]]: ...
+def measure_routes(
+    image: Image, requests: bytes, lengths: array[int], *, whole: bool
+) -> tuple[array[float], int]: ...
 def measure_memory(size: int, steps: int = 1_000_000) -> float: ...
 def explain(
     image: Image | None,

@@ -39,8 +39,8 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
-from tests.fuzz.route_source_targets import ROUTE_SOURCE_TARGETS
-from tests.fuzz.route_targets import ROUTE_TARGETS, ask_routes, routes_of
+from tests.fuzz.route_targets import ROUTE_TARGETS
+from tests.fuzz.routing_targets import ROUTING_TARGETS, ask_routes, routes_of
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -1028,6 +1028,6 @@ TARGETS = (
     *MFA_TARGETS,
     *TOKEN_TARGETS,
     *ROUTE_TARGETS,
-    *ROUTE_SOURCE_TARGETS,
+    *ROUTING_TARGETS,
     *CHECK_TARGETS,
 )

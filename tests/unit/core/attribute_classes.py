@@ -19,7 +19,7 @@ def say(message: ext_authz.CheckRequest) -> dict[str, Any]:
     attributes = message.attributes
     http = attributes.request.http
     address = attributes.source.address
-    headers = [(name.encode(), value.encode()) for name, value in http.headers.items()]
+    headers: list[tuple[bytes, bytes]] = [(name.encode(), value.encode()) for name, value in http.headers.items()]
     headers += [(one.key.encode(), one.raw_value or one.value.encode()) for one in http.header_map.headers]
     by_name = dict(headers)
 

@@ -14,7 +14,7 @@ from sidecar.compile.layout import CONSTANTS, HEADER, NONE, SECTION, SECTION_NUM
 from sidecar.model.errors import ImageError
 from sidecar.model.snapshot import Account, Snapshot
 from tests.conformance.cases import ACCOUNT
-from tests.fuzz.route_targets import ask_routes, routes_of
+from tests.fuzz.routing_targets import ask_routes, routes_of
 from tests.unit.core.asking import with_checksum
 from tests.unit.core.routing import resolve, routes_image
 
