@@ -53,7 +53,7 @@ def _run_reader(data: bytes) -> str:
     said = say(message)
     if found != said:
         if any(said[name].keys() < found[name].keys() for name in ("headers", "extensions", "filters")):
-            # An entry of a map with a field that nobody knows: Python's protobuf takes all of it for unknown, C++ does not.
+            # An entry of a map with a field that nobody knows: to Python's protobuf all of it is unknown, to C++ not.
             return "half known entry"
         raise BrokenPromiseError(f"read as {found}, said {said}")
     return f"read {len(found['headers'])} {len(found['extensions'])} {len(found['filters'])}"
