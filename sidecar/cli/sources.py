@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,9 @@ from sidecar.cli.output import (
     progress_shown,
     shadow_to_json,
 )
+from sidecar.compile.shadow import moment_text
 from sidecar.model.errors import PolicySyntaxError, Problem, Severity, SourceUnavailableError
+from sidecar.model.shadow import ShadowEntry
 
 Source = Annotated[
     Path,
@@ -121,6 +124,10 @@ def compile_image(
         found = f"{count_of(errors, 'error')}, {count_of(warnings, 'warning')}"
         raise PolicySyntaxError(f"the source `{source}` is not compiled: {found}", problems=problems)
     loaded = Image.from_bytes(image)
+    problems += _uneven(loaded.shadow_entries)
+    if strict and len(problems) > warnings:
+        raise PolicySyntaxError(f"the source `{source}` is not compiled: 1 warning", problems=problems)
+    warnings = len(problems)
     _write_whole(output, image)
     if as_json:
         print_json(
@@ -137,6 +144,22 @@ def compile_image(
     print_problems(problems, file=sys.stderr)
     print_shadow(loaded.shadow_entries)
     print_line(f"{output}: {len(image):,} bytes, revision {loaded.revision}")
+
+
+def _uneven(entries: Sequence[ShadowEntry]) -> tuple[Problem, ...]:
+    """Warn of an image whose entries end one after the other: nobody compiles what is between."""
+    if not entries or entries[0].until == entries[-1].until:
+        return ()
+    first, last = moment_text(entries[0].until), moment_text(entries[-1].until)
+    return (
+        Problem(
+            Severity.WARNING,
+            "shadow.yaml",
+            "$",
+            f"entries end from {first} to {last}: meanwhile an image allows only what is allowed with and without all",
+            f"compile again at {first}, or give all of them one date",
+        ),
+    )
 
 
 def _read(path: Path) -> bytes:

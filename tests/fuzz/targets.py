@@ -289,9 +289,30 @@ def _run_policy(data: bytes) -> str:
     return "".join(outcomes) + first
 
 
+_SHADOW = b"""- policy: inline:arn:aws:iam::111122223333:user/ada/own
+  until: 2026-12-31
+- {route: orders, until: 2025-12-31T18:00:00Z, note: late}
+"""
+
+
+@functools.cache
+def _beside_shadow() -> dict[str, bytes]:
+    """Give the files of a source that a shadow file may name something of."""
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    user = {"Path": "/", "UserName": "ada", "UserId": "AIDAEXAMPLE", "Arn": "arn:aws:iam::111122223333:user/ada"}
+    dump = {"UserDetailList": [{**user, "UserPolicyList": [{"PolicyName": "own", "PolicyDocument": document}]}]}
+    routes = {"routes": [{"id": "orders", "path": "/orders", "action": "shop:List", "resource": "*"}]}
+    return {"accounts/main.json": json.dumps(dump).encode(), "routes.json": json.dumps(routes).encode()}
+
+
+def _source_seeds() -> list[bytes]:
+    return [name.encode() + b"\n" + content for name, content in {**_files(), "shadow.yaml": _SHADOW}.items()]
+
+
 def _run_source(data: bytes) -> str:
     name, _, content = data.partition(b"\n")
-    report = parse_source({name.decode("utf-8", "replace"): content})
+    beside = _beside_shadow() if name in (b"shadow.yaml", b"shadow.yml", b"shadow.json") else {}
+    report = parse_source({**beside, name.decode("utf-8", "replace"): content}, now=NOW)
     errors = [problem for problem in report.problems if problem.severity == "error"]
     if (report.snapshot is None) != bool(errors):
         raise ValueError("no snapshot without an error, or one in spite of it")
@@ -898,7 +919,7 @@ TARGETS = (
     Target(
         name="source",
         about="one file of a source, to a snapshot and its image",
-        seeds=lambda: [name.encode() + b"\n" + content for name, content in _files().items()],
+        seeds=_source_seeds,
         run=_run_source,
         tokens=_POLICY_TOKENS,
     ),

@@ -220,6 +220,23 @@ def test_questions_when_something_stands_in_shadow_then_what_would_be_is_shown(
     assert output(capsys)["shadow_decision"] == "ALLOW"
 
 
+def test_compile_when_entries_end_one_after_the_other_then_it_warns(
+    shadowed: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    with (shadowed / "shadow.yaml").open("a") as file:
+        until = datetime.now(UTC) + timedelta(days=9)
+        file.write(f"- {{route: orders, until: {until:%Y-%m-%d}}}\n")
+    routes = [{"id": "orders", "path": "/orders", "action": "shop:List", "resource": "*"}]
+    (shadowed / "routes.json").write_text(json.dumps({"routes": routes}))
+
+    assert run("check", shadowed) == 0
+    assert run("compile", "--strict", shadowed, "-o", tmp_path / "image") == 1
+    assert not (tmp_path / "image").exists()
+    assert run("compile", shadowed, "-o", tmp_path / "image") == 0
+
+    assert "give all of them one date" in capsys.readouterr().err
+
+
 def test_explain_when_asked_with_the_shadow_then_that_is_in_force(shadowed: Path, capsys: Capture) -> None:
     assert run("explain", "--with-shadow", "--snapshot", shadowed, *question(), "--json") == 0
     shown = output(capsys)
