@@ -62,7 +62,7 @@ class _HttpServer(ThreadingHTTPServer):
 class _Orders(grpc.GenericRpcHandler):
     """Every call of `shop.v1.Orders` is answered with what arrived, as JSON."""
 
-    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """Return how a method is served; None where there is no such method."""
         if not call.method.startswith("/shop.v1.Orders/"):
             return None

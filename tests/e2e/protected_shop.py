@@ -228,8 +228,10 @@ def make_lax(config: Json) -> None:
 
 
 @contextmanager
-def protected_shop(folder: Path, *arguments: str, source: Path | None = None) -> Iterator[ProtectedShop]:
-    """Run all of it for the length of the block."""
+def protected_shop(
+    folder: Path, *, source: Path | None = None, users: Sequence[str] = (ADA,)
+) -> Iterator[ProtectedShop]:
+    """Run all of it for the length of the block; *users* can sign in, and the first one has."""
     source = source or write_company(folder / "company")
     provider = make_keys(folder / "keys")
     port = free_port()
@@ -238,8 +240,8 @@ def protected_shop(folder: Path, *arguments: str, source: Path | None = None) ->
     public = ["--public-url", f"http://localhost:{port}/.iam-sidecar", "--decision-log", str(decision_log)]
     with ExitStack() as stack:
         behind = stack.enter_context(shop())
-        sidecar = stack.enter_context(serving(source, folder / "state", *listeners, *public, *arguments))
-        for user in (ADA, BOB):
+        sidecar = stack.enter_context(serving(source, folder / "state", *listeners, *public))
+        for user in users:
             set_password(sidecar, source, user)
         tcp = next(address for address in sidecar.addresses("data") if not address.startswith("unix:"))
         config = placed_config(
@@ -256,7 +258,7 @@ def protected_shop(folder: Path, *arguments: str, source: Path | None = None) ->
         make_lax(lax)
         running = stack.enter_context(envoy(config, folder / "envoy"))
         lax_running = stack.enter_context(envoy(lax, folder / "lax"))
-        token = sign_in(sidecar)
+        token = sign_in(sidecar) if users else ""
         yield ProtectedShop(
             sidecar, source, behind, running, lax_running, folder / "keys", provider, token, decision_log
         )

@@ -11,8 +11,9 @@ from time import monotonic
 
 import pytest
 
+from examples.envoy.keys import make_keys
 from tests.e2e.envoy_process import Envoy, Json, Shop, envoy, envoy_program, ext_authz, placed_config, shop
-from tests.e2e.protected_shop import API_KEY, Headers, Reply, make_keys, send, write_company
+from tests.e2e.protected_shop import API_KEY, Headers, Reply, send, write_company
 from tests.e2e.sidecar_process import Sidecar, eventually, serving
 
 pytestmark = pytest.mark.peer

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -13,8 +12,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
-from tests.e2e.envoy_process import Envoy, envoy_program
-from tests.e2e.protected_shop import ADA, API_KEY, BATCH, Headers, ProtectedShop, bearer, protected_shop, send
+from tests.e2e.envoy_process import Envoy
+from tests.e2e.protected_shop import ADA, API_KEY, BATCH, Headers, ProtectedShop, bearer, send
 from tests.e2e.sidecar_process import PATIENCE
 
 pytestmark = pytest.mark.peer
@@ -25,10 +24,8 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedShop]:
-    envoy_program()
-    with protected_shop(tmp_path_factory.mktemp("decisions")) as running:
-        yield running
+def house(protected: ProtectedShop) -> ProtectedShop:
+    return protected
 
 
 def grpc_call(
@@ -104,7 +101,7 @@ def test_metadata_when_a_request_is_allowed_or_denied_then_the_access_log_has_it
 
     denied = send(house.port, "/orders", KEY)
     line = house.envoy.logged(denied.header("x-request-id"))
-    assert (line["decision"], line["reason"], line["principal"]) == ("implicit_deny", "no_matching_statement", BATCH)
+    assert (line["decision"], line["reason"], line["principal"]) == ("implicit_deny", "no_identity_allow", BATCH)
     assert (line["route"], line["status"]) == ("list-orders", 403)
 
     lost = send(house.port, "/nowhere", KEY)

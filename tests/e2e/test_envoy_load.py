@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from examples.envoy.keys import make_keys
 from tests.e2e.envoy_process import Envoy, Json, Shop, envoy, envoy_program, placed_config, shop
-from tests.e2e.protected_shop import API_KEY, make_keys, write_company
+from tests.e2e.protected_shop import API_KEY, write_company
 from tests.e2e.sidecar_process import PATIENCE, Sidecar, eventually, serving
 from tests.e2e.test_docs import free_port
 

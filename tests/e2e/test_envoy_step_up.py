@@ -28,7 +28,7 @@ pytestmark = pytest.mark.peer
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedShop]:
     envoy_program()
-    with protected_shop(tmp_path_factory.mktemp("step-up")) as running:
+    with protected_shop(tmp_path_factory.mktemp("step-up"), users=(ADA, BOB)) as running:
         yield running
 
 
