@@ -202,7 +202,10 @@ class SnapshotStore:
         try:
             image, problems = self._load(moment)
             if image is not None and moment > now:
+                ready = time.monotonic()
                 self._wait_until(moment)
+                # Waiting is no part of the work.
+                began += time.monotonic() - ready
         except SidecarError as error:
             result = ReloadResult(ReloadOutcome.FAILED, self._loaded, self._problems_of(error))
         else:
