@@ -338,7 +338,7 @@ def test_action_when_a_value_is_in_it_then_it_is_one_word() -> None:
         ("arn:aws:::11:x", "names no service"),
         ("arn:aws:or ders:::x", "cannot stand in"),
         ("arn:aws:orders::1234:x", "is not an account"),
-        ("arn:aws:orders:::{oder}", "did you mean `{order}`"),
+        ("arn:aws:orders:::{ordre}", "did you mean `{order}`"),
         ("arn:aws:orders:::{}", "has no `{}`"),
         ("arn:aws:orders:::{query}", "needs a name"),
         ("arn:aws:orders:::{query.}", "names nothing"),
