@@ -39,8 +39,8 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
-from tests.fuzz.route_file_targets import ROUTE_FILE_TARGETS
-from tests.fuzz.route_targets import ROUTE_TARGETS, ask_routes, routes_of
+from tests.fuzz.route_targets import ROUTE_TARGETS
+from tests.fuzz.routing_targets import ROUTING_TARGETS, ask_routes, routes_of
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -1047,8 +1047,8 @@ TARGETS = (
     *LISTENER_TARGETS,
     *CALL_TARGETS,
     *MFA_TARGETS,
-    *ROUTE_FILE_TARGETS,
     *TOKEN_TARGETS,
-    *CHECK_TARGETS,
     *ROUTE_TARGETS,
+    *ROUTING_TARGETS,
+    *CHECK_TARGETS,
 )
