@@ -253,7 +253,7 @@ def test_jwt_when_the_name_of_its_metadata_is_wrong_then_it_is_refused(key: str)
     ],
 )
 def test_rule_of_certificate_when_a_part_is_wrong_then_it_is_refused(rule: Json, path: str, words: str) -> None:
-    expect_error_at(report_of(certificate(**rule)), f"$.callers[0].certificate.rules[0]{path}", words)
+    expect_error(report_of(certificate(**rule)), f"$.callers[0].certificate.rules[0]{path}", words, file=FILE)
 
 
 def test_rule_of_certificate_when_it_takes_the_whole_name_then_that_is_one_piece() -> None:
