@@ -46,6 +46,8 @@ _CERTIFICATE_RULE_KEYS: Final = _PRINCIPAL_KEYS | {"san"}
 _API_KEYS: Final = frozenset({"header", "clients"})
 _CLIENT_KEYS: Final = _PRINCIPAL_KEYS | {"name", "sha256"}
 
+#: Numbers that have one spelling, and that every reader of JSON can tell from their neighbours.
+_WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,14}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
@@ -227,8 +229,12 @@ class _Reader:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, JsonNumber):
+            if _WHOLE.fullmatch(value):
+                return str(value)
             self._place.error(
-                path, f"a claim is compared with text, not with a number: {quote(value)}", "put it in quotes"
+                path,
+                f"no claim is compared with the number {quote(value)}",
+                "whole numbers of up to 15 digits, or text",
             )
             return None
         found = self._place.text(value, path, "the value of a claim")
