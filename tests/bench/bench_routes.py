@@ -193,7 +193,8 @@ def markdown(figures: Json) -> str:
             f"median {figures[f'{name}_p50_{size}']:,} ns, p99 {figures[f'{name}_p99_{size}']:,} ns" for size in SIZES
         ]
         lines.append(f"| {text} | {' | '.join(cells)} |")
-    cells = [f"{figures[f'match_instructions_{size}']}" for size in SIZES]
+    counted = [figures[f"match_instructions_{size}"] for size in SIZES]
+    cells = [f"{number:,}" if isinstance(number, float) else number for number in counted]
     lines.append(f"| Instructions a match | {' | '.join(cells)} |")
     cells = [f"{figures[f'image_kib_{size}']:,} KiB" for size in SIZES]
     lines += [f"| Image | {' | '.join(cells)} |", ""]

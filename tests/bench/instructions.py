@@ -180,7 +180,7 @@ def _symbol(function: str) -> str:
         symbols = subprocess.run(["nm", core.__file__], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         raise UncountedError(f"the functions of the core cannot be listed: {error}") from error
-    found = set(re.findall(_SYMBOL % re.escape(function), symbols, re.MULTILINE))
+    found: set[str] = set(re.findall(_SYMBOL % re.escape(function), symbols, re.MULTILINE))
     whole = sorted(name for name in found if not any(part in name for part in _PARTS))
     if len(whole) != 1:
         raise UncountedError(f"the core has not one function `{function}` but {whole or 'none'}")
