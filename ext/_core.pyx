@@ -33,6 +33,7 @@ include "condition.pxi"   # context keys, variables, condition blocks
 include "rules.pxi"       # whether a rule applies, whether a set of them denies or allows
 include "parties.pxi"     # caller, action, resource and its owner
 include "decide.pxi"      # layers, the order of evaluation, MFA
+include "shadow.pxi"      # the same with what is tried before it is enforced
 include "explain.pxi"     # everything that led to a decision
 include "wire.pxi"        # AuthorizeRequest in, AuthorizeResponse out
 include "ticket.pxi"      # step-up tickets, sealed

@@ -27,6 +27,7 @@ cdef struct Staging:
 cdef struct Deferred:
     Outcome outcome
     uint32_t told             # CHECK_*: what the proxy was told; CHECK_COUNT: no proxy asked
+    uint32_t shadow           # DECISION_*, if it was asked with what stands in shadow too
     uint32_t size             # of the record that follows; 0: it is not kept
 
 
@@ -57,6 +58,7 @@ cdef struct Desk:
     const CheckView *check    # how Envoy is answered; NULL: it is not
     CheckRoom *check_room     # owned
     Request request
+    ShadowRoom shadow
     uint8_t answer[ANSWER_MOST]
 
 
@@ -223,8 +225,8 @@ cdef void staging_clear(Staging *staging) noexcept nogil:
 
 
 cdef void staging_add(
-    Desk *desk, Outcome result, uint32_t told, RecordHeader *header, const uint8_t *request, const uint8_t *answer,
-    const uint8_t *note
+    Desk *desk, Outcome result, uint32_t told, uint32_t shadow, RecordHeader *header, const uint8_t *request,
+    const uint8_t *answer, const uint8_t *note
 ) noexcept nogil:
     # *header* NULL: the decision is counted later, but not recorded.
     cdef Staging *staging = &desk.staging
@@ -236,6 +238,7 @@ cdef void staging_add(
     cdef uint32_t used
     deferred.outcome = result
     deferred.told = told
+    deferred.shadow = shadow
     deferred.size = 0 if header == NULL else header.size
     staging.count += 1
     need = staging.size + sizeof(Deferred) + deferred.size
@@ -245,7 +248,7 @@ cdef void staging_add(
         if data == NULL:
             staging.failed = True
             if not desk.must_record:
-                decision_count(&desk.telemetry, result, told)
+                decision_count(&desk.telemetry, result, told, shadow)
                 if header != NULL:
                     ring_drop(&desk.ring)
             return
@@ -279,7 +282,7 @@ cdef bint staging_commit(Desk *desk, Staging *staging) noexcept nogil:
     while here != end:
         memcpy(&deferred, here, sizeof(Deferred))
         here += sizeof(Deferred)
-        decision_count(&desk.telemetry, deferred.outcome, deferred.told)
+        decision_count(&desk.telemetry, deferred.outcome, deferred.told, deferred.shadow)
         if deferred.size == 0:
             continue
         if ring_room(ring) >= deferred.size:
@@ -310,7 +313,9 @@ cdef uint64_t staging_refuse(Desk *desk, Staging *staging, uint32_t method, uint
     cdef uint8_t *end = out
     cdef uint32_t i
     for i in range(staging.count):
-        decision_count(&desk.telemetry, implicit(LAYER_UNSPECIFIED, REASON_AUDIT_UNAVAILABLE), told)
+        decision_count(
+            &desk.telemetry, implicit(LAYER_UNSPECIFIED, REASON_AUDIT_UNAVAILABLE), told, DECISION_UNSPECIFIED
+        )
         ring_drop(&desk.ring)
         if method == METHOD_BATCH_AUTHORIZE:
             end = write_field(end, 1, denial, size)
@@ -324,17 +329,17 @@ cdef uint64_t staging_refuse(Desk *desk, Staging *staging, uint32_t method, uint
 
 
 cdef void record_or_defer(
-    Desk *desk, Outcome result, uint32_t told, RecordHeader *kept, const uint8_t *request, const uint8_t *answer,
-    const uint8_t *note
+    Desk *desk, Outcome result, uint32_t told, uint32_t shadow, RecordHeader *kept, const uint8_t *request,
+    const uint8_t *answer, const uint8_t *note
 ) noexcept nogil:
     # Count a decision and record it, where *kept* is not NULL; what must be recorded and finds no place is deferred.
     if kept != NULL and ring_room(&desk.ring) < kept.size:
         if desk.must_record:
-            staging_add(desk, result, told, kept, request, answer, note)
+            staging_add(desk, result, told, shadow, kept, request, answer, note)
             return
         ring_drop(&desk.ring)
         kept = NULL
-    decision_count(&desk.telemetry, result, told)
+    decision_count(&desk.telemetry, result, told, shadow)
     if kept != NULL:
         record_put(&desk.ring, kept, request, answer, note)
 
@@ -351,6 +356,7 @@ cdef uint8_t *answer_one(
     cdef RecordHeader header
     cdef RecordHeader *kept = NULL
     cdef uint8_t *end
+    cdef uint32_t shadow = DECISION_UNSPECIFIED
     cdef uint64_t begun = clock_monotonic()
     cdef uint64_t read
     cdef uint64_t decided
@@ -359,9 +365,11 @@ cdef uint8_t *answer_one(
     ):
         return NULL
     read = clock_monotonic()
-    end = question_answer(&e, &desk.request, out, &result, fault)
+    end = question_answer(&e, &desk.request, &desk.shadow, out, &result, fault)
     if end == NULL:
         return NULL
+    if UNLIKELY(image != NULL and image.shadow != NULL):
+        shadow = desk.shadow.outcome.decision
     decided = clock_monotonic()
     histogram_add(&desk.telemetry.reading, read - begun)
     histogram_add(&desk.telemetry.deciding, decided - read)
@@ -382,9 +390,9 @@ cdef uint8_t *answer_one(
         header.decide_ns = <uint32_t>min(decided - read, <uint64_t>0xFFFFFFFF)
         header.sequence = 0
     if method == METHOD_BATCH_AUTHORIZE:
-        staging_add(desk, result, CHECK_COUNT, kept, message.data, out, NULL)
+        staging_add(desk, result, CHECK_COUNT, shadow, kept, message.data, out, NULL)
     else:
-        record_or_defer(desk, result, CHECK_COUNT, kept, message.data, out, NULL)
+        record_or_defer(desk, result, CHECK_COUNT, shadow, kept, message.data, out, NULL)
     return end
 
 

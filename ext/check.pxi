@@ -86,6 +86,80 @@ cdef Outcome check_decide(CheckCall *c, Slice message, ClockReading now) noexcep
     return result
 
 
+# Deciding again, with what stands in shadow.
+
+cdef void check_token(CheckCall *c, ShadowRoom *again) noexcept nogil:
+    # Let the session token say who calls: what was found of it before, or what is found now.
+    cdef Request *request = &again.request
+    cdef const Request *asked = &c.desk.request
+    if (
+        c.was_asked
+        and asked.has_session_token
+        and slice_equals(request.session_token, asked.session_token.data, asked.session_token.len)
+    ):
+        again.eval.token = c.e.token
+        again.eval.token_refusal = c.e.token_refusal
+        again.eval.narrow = c.e.narrow
+        request.principal = asked.principal
+    else:
+        token_take(&again.eval, request, &c.desk.tokens.opener, &c.desk.tokens.narrow, c.begun)
+
+
+cdef Outcome check_again(CheckCall *c, ShadowRoom *again, ClockReading now) noexcept nogil:
+    # As check_decide, of a request whose target was read. INVARIANT: nothing that check_decide found is changed.
+    cdef const ImageView *image = c.image.shadow
+    cdef CheckRoom *room = c.room
+    cdef Crypto *crypto = &c.desk.tokens.opener.crypto
+    cdef Slice source_ip
+    cdef Fault fault
+    cdef uint32_t reason
+    cdef Outcome result
+    fault_clear(&fault)
+    if not route_find(image, room.attributes.method, room.attributes.host, &room.target, &room.shadow_match):
+        return implicit(LAYER_UNSPECIFIED, REASON_NO_ROUTE)
+    if room.shadow_match.route.flags & ROUTE_PUBLIC:
+        return outcome(DECISION_ALLOW, LAYER_UNSPECIFIED, REASON_PUBLIC_ROUTE)
+    if not source_ip_find(&room.attributes, c.view.trusted_hops, &source_ip):
+        return implicit(LAYER_UNSPECIFIED, REASON_REQUEST_INVALID)
+    caller_identify(
+        image, &room.attributes, c.view.cookie_name, crypto if crypto.cipher != NULL else NULL, &room.shadow_caller
+    )
+    reason = route_bind(
+        image, &room.attributes, &room.target, &room.shadow_match, &room.shadow_caller, source_ip, &again.request,
+        &room.shadow_route,
+    )
+    if reason != REASON_UNSPECIFIED:
+        return implicit(LAYER_UNSPECIFIED, reason)
+    eval_clear(&again.eval, image, &again.request, now.seconds, now.nanos)
+    if again.request.has_session_token:
+        check_token(c, again)
+    if not request_read(&again.eval, &again.request, &fault):
+        return implicit(LAYER_UNSPECIFIED, REASON_ROUTE_VALUE_INVALID)
+    result = decide(&again.eval, &again.request, &again.layers, &again.mfa, &fault)
+    if fault.field != NULL:
+        again.mfa.needed = False
+        return implicit(LAYER_UNSPECIFIED, REASON_ROUTE_VALUE_INVALID)
+    return result
+
+
+cdef void check_shadow(CheckCall *c, ClockReading now) noexcept nogil:
+    # What the request would come to with what stands in shadow, into c.shadow; of c.result and c.mfa the stricter, where that
+    # should be in force by now. What cannot be read, and a target that can be read in two ways, is denied in shadow too.
+    cdef ShadowRoom *again = &c.desk.shadow
+    cdef uint32_t reason = c.result.reason
+    again.mfa.needed = False
+    if (
+        reason == REASON_REQUEST_INVALID
+        or reason == REASON_PATH_INVALID
+        or c.image.shadow.counts[SECTION_ROUTE_SETTINGS] == 0
+    ):
+        again.outcome = c.result
+    else:
+        again.outcome = check_again(c, again, now)
+    c.shadow = again.outcome.decision
+    shadow_settle(c.image, now.seconds, again.outcome, &again.mfa, &c.result, &c.mfa)
+
+
 # Telling.
 
 cdef inline Slice route_id(const CheckCall *c) noexcept nogil:
@@ -247,7 +321,7 @@ cdef uint32_t check_write(CheckCall *c, ClockReading now, uint64_t *length) noex
     cdef Out out = out_of(data, CHECK_ANSWER_MOST)
     cdef CheckFacts facts
     cdef uint32_t told
-    if c.result.decision == DECISION_ALLOW:
+    if c.result.decision == DECISION_ALLOW and c.room.match.route != NULL:
         # INVARIANT: the only place that says OK.
         facts = check_facts(c)
         write_allow(
@@ -355,12 +429,12 @@ cdef void check_record(CheckCall *c, uint32_t told, ClockReading now, uint64_t d
     cdef uint8_t *end
     cdef Slice question
     if not record_is_kept(desk, c.result.decision):
-        record_or_defer(desk, c.result, told, NULL, NULL, NULL, NULL)
+        record_or_defer(desk, c.result, told, c.shadow, NULL, NULL, NULL, NULL)
         return
     if c.room.match.route == NULL or c.room.match.route.flags & ROUTE_PUBLIC:
         request_clear(&desk.request)
     question = check_recorded(c)
-    end = write_answer(desk.answer, c.image, &desk.request, c.result, &c.mfa)
+    end = write_answer(desk.answer, c.image, &desk.request, c.result, &c.mfa, c.shadow)
     memset(&header, 0, sizeof(header))
     header.worker = desk.worker
     header.method = METHOD_CHECK
@@ -372,7 +446,7 @@ cdef void check_record(CheckCall *c, uint32_t told, ClockReading now, uint64_t d
     header.time = now.seconds * NANOS + now.nanos
     header.read_ns = <uint32_t>min(c.read - c.begun, <uint64_t>0xFFFFFFFF)
     header.decide_ns = <uint32_t>min(decided - c.read, <uint64_t>0xFFFFFFFF)
-    record_or_defer(desk, c.result, told, &header, question.data, desk.answer, note)
+    record_or_defer(desk, c.result, told, c.shadow, &header, question.data, desk.answer, note)
 
 
 cdef void answer_check(
@@ -396,6 +470,8 @@ cdef void answer_check(
     c.begun = clock_monotonic()
     c.read = c.begun
     c.result = check_decide(&c, message, now)
+    if UNLIKELY(image != NULL and image.shadow != NULL):
+        check_shadow(&c, now)
     told = check_write(&c, now, &reply.answer_len)
     reply.answer = c.room.out
     decided = clock_monotonic()

@@ -56,6 +56,9 @@ cdef struct CheckRoom:
     RouteMatch match
     CallerFound caller
     RouteRoom route
+    RouteMatch shadow_match   # the same, with what stands in shadow
+    CallerFound shadow_caller
+    RouteRoom shadow_route
     uint8_t return_address[TICKET_MAX_RETURN_ADDRESS]
     uint8_t ticket[TICKET_MOST]
     uint8_t link[LINK_MOST]

@@ -125,6 +125,10 @@ cdef object telemetry_dict(const Telemetry *telemetry, const Ring *ring, const O
             for i in range(4) for j in range(LAYER_COUNT) for k in range(REASON_WORDS_COUNT)
             if atomic_peek(&telemetry.decisions[i][j][k])
         },
+        "shadow": {
+            (i, j): atomic_peek(&telemetry.shadow[i][j])
+            for i in range(4) for j in range(4) if atomic_peek(&telemetry.shadow[i][j])
+        },
         "reading": histogram_dict(&telemetry.reading),
         "deciding": histogram_dict(&telemetry.deciding),
         "request": histogram_dict(&telemetry.request),
@@ -328,6 +332,9 @@ def explain(
         RequestError: The request is malformed; its ``field`` names where.
     """
     cdef Request parsed
+    cdef ShadowRoom room
+    cdef Outcome enforced
+    cdef uint32_t shadow = DECISION_UNSPECIFIED
     cdef Fault fault
     cdef Reader reader
     cdef Eval e
@@ -367,6 +374,13 @@ def explain(
     # Where the parties settled it (rules 2 to 4) no statement was asked.
     if result.layer != LAYER_UNSPECIFIED:
         matches, missing = explain_layers(&e, &layers)
+    if image.view.shadow != NULL:
+        enforced = result
+        shadow = shadow_decide(&e, &parsed, &room, &result, &mfa)
+        if enforced.decision != result.decision:
+            matches, missing = (), ()
+            if result.layer != LAYER_UNSPECIFIED:
+                matches, missing = explain_layers(&room.eval, &room.layers)
     return Answer(
         decision=Decision(result.decision),
         layer=PolicyLayer(result.layer),
@@ -375,4 +389,5 @@ def explain(
         principal_arn=principal_str(&parsed),
         matched_statements=matches,
         missing_context_keys=missing,
+        shadow_decision=Decision(shadow),
     )

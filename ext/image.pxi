@@ -82,6 +82,9 @@ cdef struct ImageView:
     const RouteText *route_texts
     const CallerRule *caller_rules
     const ClaimTest *claim_tests
+    const ShadowRecord *shadow_entries
+    # The same with what stands in shadow, until the first of its entries ends; NULL: nothing does. Owned by the image.
+    const ImageView *shadow
 
 
 cdef inline uint32_t table_find_hashed(
@@ -174,6 +177,7 @@ cdef void view_point(ImageView *view, const uint8_t **place) noexcept nogil:
     view.route_texts = <const RouteText *>place[SECTION_ROUTE_TEXTS]
     view.caller_rules = <const CallerRule *>place[SECTION_CALLER_RULES]
     view.claim_tests = <const ClaimTest *>place[SECTION_CLAIM_TESTS]
+    view.shadow_entries = <const ShadowRecord *>place[SECTION_SHADOW]
     view.principal_mask = <uint32_t>view.counts[SECTION_PRINCIPAL_TABLE] - 1
     view.account_mask = <uint32_t>view.counts[SECTION_ACCOUNT_TABLE] - 1
     view.service_mask = <uint32_t>view.counts[SECTION_SERVICE_TABLE] - 1
@@ -193,6 +197,7 @@ cdef void image_bind(ImageView *view, const uint8_t *base, uint64_t size) noexce
     cdef uint32_t i
     view.base = base
     view.size = size
+    view.shadow = NULL
     view.header = <const ImageHeader *>base
     for i in range(SECTION_COUNT):
         view.counts[i] = sections[i].count

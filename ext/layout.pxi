@@ -94,6 +94,9 @@ cdef enum:
     CALLER_HEADER = 1
     CALLER_COOKIE = 2
     ALL_METHODS = 4294967295
+    SHADOW_POLICY = 0
+    SHADOW_ROUTE = 1
+    SHADOW_LAST_UNTIL = 253402300799
     EDGE_MULTIPLIER = 2654435761
     MAX_CAPTURES = 16
     MAX_SEGMENTS = 64
@@ -623,8 +626,12 @@ cdef packed struct ClaimTest:
     uint32_t texts
     uint32_t text_count
 
-cdef packed struct Shadow:
-    int64_t until  # seconds since the epoch
+cdef packed struct ShadowRecord:
+    uint32_t id  # string: the name of a policy, or the id of a route
+    uint32_t id_len
+    int64_t until  # seconds since the epoch, from which on it is in force
+    uint32_t kind  # SHADOW_POLICY, SHADOW_ROUTE
+    uint32_t reserved  # 0
 
 cdef extern from *:
     """
@@ -633,7 +640,7 @@ cdef extern from *:
     static const char *const REASON_WORDS[] = {"", "identity_allow", "resource_allow", "root_allow", "always_allowed", "explicit_deny", "no_identity_allow", "no_resource_allow", "no_permissions_boundary_allow", "no_session_allow", "no_service_control_allow", "unknown_principal", "resource_account_unknown", "cross_partition", "session_invalid", "no_snapshot", "immutable_resource", "internal_error", "audit_unavailable", "session_expired", "session_revoked", "session_unverifiable", "session_kind_not_allowed", "public_route", "no_route", "path_invalid", "route_value_invalid", "caller_unknown", "request_invalid"};
     static const char *const MFA_WORDS[] = {"totp", "webauthn", "u2f", "recovery"};
     static const char *const HTTP_METHODS[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
-    static const uint32_t RECORD_SIZES[] = {1, 64, 4, 44, 4, 4, 4, 24, 8, 4, 24, 4, 16, 8, 20, 8, 8, 16, 16, 8, 16, 16, 24, 16, 4, 12, 16, 16, 4, 16, 4, 4, 20, 4, 8, 16, 4, 24, 8, 12, 4, 32, 16, 4, 20, 16, 48, 20, 16, 8, 40, 16, 8, 1};
+    static const uint32_t RECORD_SIZES[] = {1, 64, 4, 44, 4, 4, 4, 24, 8, 4, 24, 4, 16, 8, 20, 8, 8, 16, 16, 8, 16, 16, 24, 16, 4, 12, 16, 16, 4, 16, 4, 4, 20, 4, 8, 16, 4, 24, 8, 12, 4, 32, 16, 4, 20, 16, 48, 20, 16, 8, 40, 16, 24, 1};
     """
     const char *RESERVED_KEYS[9]
     const char *RESERVED_PREFIXES[7]

@@ -29,6 +29,7 @@ from hashlib import sha256
 
 from sidecar.model.directory import AccountFacts, RoleFacts, UserFacts
 from sidecar.model.errors import ImageError
+from sidecar.model.shadow import ShadowEntry, ShadowKind
 from sidecar.model.snapshot import PasswordPolicy
 
 
@@ -129,6 +130,10 @@ cdef object password_policy(const AccountDetails *facts):
     )
 
 
+cdef inline const uint8_t *shadow_start(const ImageView *view) noexcept nogil:
+    return view.base + (<const ImageSection *>(view.base + sizeof(ImageHeader)))[SECTION_SHADOW_IMAGE].offset
+
+
 cdef class Image:
     """
     A compiled snapshot in memory, proved sound and never changed again.
@@ -139,8 +144,10 @@ cdef class Image:
     """
 
     cdef ImageView view
+    cdef ImageView shadow_view  # of the image in its section SHADOW_IMAGE, if it has one
     cdef ImageMemory memory
     cdef readonly str revision
+    cdef readonly tuple shadow_entries
     cdef readonly dict statistics
 
     def __cinit__(self):
@@ -179,6 +186,17 @@ cdef class Image:
         if size == 0 or size > IMAGE_MAX_BYTES:
             raise ImageError(f"the image cannot be used: {size} bytes are not 1 to {IMAGE_MAX_BYTES}")
         return image_open(fd, NULL, size)
+
+    def with_shadow_in_force(self):
+        """
+        Return the image that is in force once every entry in shadow has ended, as one of its own.
+
+        Raises:
+            ValueError: Nothing stands in shadow.
+        """
+        if self.view.shadow == NULL:
+            raise ValueError("nothing in the image stands in shadow")
+        return image_open(-1, shadow_start(&self.view), self.view.counts[SECTION_SHADOW_IMAGE])
 
     def find_user(self, str arn):
         """Return what the snapshot says of the user with this ARN, path included, as `UserFacts`; None: it has none."""
@@ -248,12 +266,56 @@ cdef class Image:
         return None
 
 
-cdef Image image_open(int source, const uint8_t *data, uint64_t size):
-    cdef Image image = Image.__new__(Image)
+cdef object view_prove(ImageView *view, const uint8_t *base, uint64_t size, str what):
+    # Point *view* at the image of *size* bytes at *base*, once it is proved sound. *what*: the words for it in an error.
     cdef const char *wrong
-    cdef const uint8_t *base
     cdef uint8_t *begins
     cdef uint8_t *entered
+    view.size = size
+    with nogil:
+        wrong = sections_unsound(base, size)
+    if wrong != NULL:
+        raise ImageError(f"{what} cannot be used: {wrong.decode()}", help="compile it again with this version")
+    whole = <const uint8_t[:size]>base
+    if crc32(whole[sizeof(ImageHeader):]) != (<const ImageHeader *>base).checksum:
+        raise ImageError(f"{what} cannot be used: its checksum does not match", help="it was damaged; compile it again")
+    image_bind(view, base, size)
+    begins = <uint8_t *>calloc(view.counts[SECTION_SETS] // SET_ALIGNMENT + 1, 1)
+    entered = <uint8_t *>calloc(view.counts[SECTION_ROUTE_NODES] + 1, 1)
+    if begins == NULL or entered == NULL:
+        free(begins)
+        free(entered)
+        raise MemoryError
+    with nogil:
+        wrong = image_unsound(view, begins)
+        if wrong == NULL:
+            wrong = routes_unsound(view, entered)
+        free(begins)
+        free(entered)
+    if wrong != NULL:
+        raise ImageError(f"{what} cannot be used: {wrong.decode()}", help="compile it again with this version")
+    view.iam_service = service_find(view, b"iam", 3)
+    view.sts_service = service_find(view, b"sts", 3)
+    view.kms_service = service_find(view, b"kms", 3)
+
+
+cdef tuple shadow_list(const ImageView *view):
+    cdef uint64_t i
+    return tuple(
+        [
+            ShadowEntry(
+                ShadowKind(view.shadow_entries[i].kind),
+                image_str(view, view.shadow_entries[i].id, view.shadow_entries[i].id_len),
+                view.shadow_entries[i].until,
+            )
+            for i in range(view.counts[SECTION_SHADOW])
+        ]
+    )
+
+
+cdef Image image_open(int source, const uint8_t *data, uint64_t size):
+    cdef Image image = Image.__new__(Image)
+    cdef const uint8_t *base
     cdef bint filled
     if not memory_take(&image.memory, size):
         raise ImageError(f"the image cannot be used: no memory for {size} bytes")
@@ -262,36 +324,19 @@ cdef Image image_open(int source, const uint8_t *data, uint64_t size):
     if not filled:
         raise ImageError("the image cannot be used: it could not be read to its end")
     base = image.memory.data
-    image.view.size = size
-    with nogil:
-        wrong = sections_unsound(base, size)
-    if wrong != NULL:
-        raise ImageError(f"the image cannot be used: {wrong.decode()}", help="compile it again with this version")
-    whole = <const uint8_t[:size]>base
-    if crc32(whole[sizeof(ImageHeader):]) != (<const ImageHeader *>base).checksum:
-        raise ImageError("the image cannot be used: its checksum does not match", help="it was damaged; compile it again")
-    image_bind(&image.view, base, size)
-    begins = <uint8_t *>calloc(image.view.counts[SECTION_SETS] // SET_ALIGNMENT + 1, 1)
-    entered = <uint8_t *>calloc(image.view.counts[SECTION_ROUTE_NODES] + 1, 1)
-    if begins == NULL or entered == NULL:
-        free(begins)
-        free(entered)
-        raise MemoryError
-    with nogil:
-        wrong = image_unsound(&image.view, begins)
-        if wrong == NULL:
-            wrong = routes_unsound(&image.view, entered)
-        free(begins)
-        free(entered)
-    if wrong != NULL:
-        raise ImageError(f"the image cannot be used: {wrong.decode()}", help="compile it again with this version")
-    revision = sha256(whole).hexdigest()
+    view_prove(&image.view, base, size, "the image")
+    revision = sha256(<const uint8_t[:size]>base).hexdigest()
     hexadecimal = revision.encode()
     memcpy(image.view.revision, <const char *>hexadecimal, 64)
     image.revision = revision
-    image.view.iam_service = service_find(&image.view, b"iam", 3)
-    image.view.sts_service = service_find(&image.view, b"sts", 3)
-    image.view.kms_service = service_find(&image.view, b"kms", 3)
+    image.shadow_entries = shadow_list(&image.view)
+    if image.view.counts[SECTION_SHADOW]:
+        view_prove(&image.shadow_view, shadow_start(&image.view), image.view.counts[SECTION_SHADOW_IMAGE], "the shadow in the image")
+        if image.shadow_view.counts[SECTION_SHADOW]:
+            raise ImageError("the shadow in the image cannot be used: it has one of its own")
+        # Answers name the image in place, whichever half of it they come from.
+        memcpy(image.shadow_view.revision, image.view.revision, 64)
+        image.view.shadow = &image.shadow_view
     image.statistics = {
         "principals": image.view.header.principals,
         "policies": image.view.header.policies,

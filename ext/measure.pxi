@@ -37,6 +37,7 @@ cdef void measure_all(
 ) noexcept nogil:
     # Time each request once: the decision alone, or *whole* from request bytes to answer bytes.
     cdef Request request
+    cdef ShadowRoom room
     cdef Fault fault
     cdef Eval e
     cdef Layers layers
@@ -56,7 +57,7 @@ cdef void measure_all(
             if question_read(
                 image, opener, narrow, slice_of(data, lengths[i]), seconds, 0, now, &e, &request, &fault
             ):
-                end = question_answer(&e, &request, out, &result, &fault)
+                end = question_answer(&e, &request, &room, out, &result, &fault)
             ticks[i] = read_ticks() - start
             if end != NULL:
                 decisions[result.decision & 3] += 1

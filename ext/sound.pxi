@@ -367,6 +367,25 @@ cdef const char *tables_unsound(const ImageView *v) noexcept nogil:
     return NULL
 
 
+cdef const char *shadow_unsound(const ImageView *v) noexcept nogil:
+    # What stands in shadow; the image that holds it is proved by itself.
+    cdef uint64_t count = v.counts[SECTION_SHADOW]
+    cdef uint64_t i
+    cdef const ShadowRecord *s
+    if (count == 0) != (v.counts[SECTION_SHADOW_IMAGE] == 0):
+        return "what it holds in shadow is damaged"
+    for i in range(count):
+        s = &v.shadow_entries[i]
+        if (
+            text_outside(v, s.id, s.id_len)
+            or s.kind > SHADOW_ROUTE
+            or s.until < (v.shadow_entries[i - 1].until if i else 0)
+            or s.until > SHADOW_LAST_UNTIL
+        ):
+            return "what it holds in shadow is damaged"
+    return NULL
+
+
 cdef const char *image_unsound(const ImageView *v, uint8_t *begins) noexcept nogil:
     # Tables last: their records' texts must have been checked. *begins* has a zero for every SET_ALIGNMENT words of the
     # section of sets, and one more.
@@ -379,6 +398,8 @@ cdef const char *image_unsound(const ImageView *v, uint8_t *begins) noexcept nog
         wrong = conditions_unsound(v)
     if wrong == NULL:
         wrong = resources_unsound(v)
+    if wrong == NULL:
+        wrong = shadow_unsound(v)
     if wrong == NULL:
         wrong = sets_unsound(v, begins)
     if wrong == NULL:

@@ -37,6 +37,7 @@ cdef struct Histogram:
 # Written by one thread.
 cdef struct Telemetry:
     uint64_t decisions[4][LAYER_COUNT][REASON_WORDS_COUNT]
+    uint64_t shadow[4][4]     # by the decision, and by what it would be with what stands in shadow
     Histogram reading
     Histogram deciding
     Histogram request         # of the data listener: from the socket to the socket
@@ -66,11 +67,13 @@ cdef inline void histogram_add(Histogram *histogram, uint64_t nanos) noexcept no
     count_add(&histogram.sum, nanos)
 
 
-cdef inline void decision_count(Telemetry *telemetry, Outcome result, uint32_t told) noexcept nogil:
-    # *told*: CHECK_*; CHECK_COUNT: no proxy asked.
+cdef inline void decision_count(Telemetry *telemetry, Outcome result, uint32_t told, uint32_t shadow) noexcept nogil:
+    # *told*: CHECK_*; CHECK_COUNT: no proxy asked. *shadow*: DECISION_*, if the same was asked with what stands in shadow.
     count_add(&telemetry.decisions[result.decision & 3][result.layer][result.reason], 1)
     if told < CHECK_COUNT:
         count_add(&telemetry.told[told], 1)
+    if UNLIKELY(shadow != DECISION_UNSPECIFIED):
+        count_add(&telemetry.shadow[result.decision & 3][shadow & 3], 1)
 
 
 # What a decision record begins with; request, answer and note follow, then zeros up to a multiple of eight bytes. The note of

@@ -8,8 +8,6 @@ cdef enum:
     VALUE_WRONG = 2
     # More than any request of ours may hold.
     TEMPLATE_ROOM = MAX_REQUEST_BYTES
-    # The greatest whole number of which a double knows every smaller one.
-    DOUBLE_WHOLE = 1 << 53
 
 
 # Where values come from. Confined to one call; nothing in it is owned.
@@ -63,6 +61,9 @@ cdef bint value_fits(Slice value, uint32_t rule) noexcept nogil:
         return False
     for i in range(value.len):
         all &= VALUE_BYTES[value.data[i]]
+        # U+0080 to U+009F are control characters too.
+        if UNLIKELY(value.data[i] == 0xC2) and i + 1 < value.len and value.data[i + 1] < 0xA0:
+            return False
     return all != 0 and utf8_valid(value.data, value.len)
 
 
@@ -157,11 +158,12 @@ cdef int header_join(const Attributes *a, Slice name, TextRoom *room, Slice *val
 
 
 cdef int number_write(double number, TextRoom *room, Slice *value) noexcept nogil:
-    # A whole number in decimal digits. Others have more than one spelling, so that no policy could name them.
+    # A whole number in decimal digits. Others have more than one spelling, and those from 2**53 on stand for their neighbours
+    # too, who may be somebody else.
     cdef uint8_t digits[24]
     cdef uint32_t size = 0
     cdef uint32_t start = room.len
-    if not -<double>DOUBLE_WHOLE <= number <= <double>DOUBLE_WHOLE or number != <double><int64_t>number:
+    if not -9007199254740992.0 < number < 9007199254740992.0 or number != <double><int64_t>number:
         return VALUE_WRONG
     if number < 0:
         digits[0] = 45

@@ -173,9 +173,9 @@ cdef uint8_t *write_mfa(uint8_t *out, const MfaAnswer *mfa) noexcept nogil:
 
 
 cdef uint8_t *write_answer(
-    uint8_t *out, const ImageView *image, const Request *request, Outcome result, const MfaAnswer *mfa
+    uint8_t *out, const ImageView *image, const Request *request, Outcome result, const MfaAnswer *mfa, uint32_t shadow
 ) noexcept nogil:
-    # An AuthorizeResponse.
+    # An AuthorizeResponse. *shadow*: DECISION_*, if the same was asked with what stands in shadow.
     out = write_enum(out, 1, result.decision)
     out = write_enum(out, 2, result.layer)
     out = write_field(out, 3, REASON_WORDS[result.reason], <uint32_t>strlen(REASON_WORDS[result.reason]))
@@ -183,6 +183,7 @@ cdef uint8_t *write_answer(
         out = write_mfa(out, mfa)
     if image != NULL:
         out = write_field(out, 5, image.revision, 64)
+    out = write_enum(out, 6, shadow)
     return write_field(out, 7, request.principal.data, request.principal.len)
 
 
@@ -218,11 +219,14 @@ cdef bint question_read(
     return request_read(e, request, fault)
 
 
-cdef uint8_t *question_answer(Eval *e, Request *request, uint8_t *out, Outcome *result, Fault *fault) noexcept nogil:
+cdef uint8_t *question_answer(
+    Eval *e, Request *request, ShadowRoom *room, uint8_t *out, Outcome *result, Fault *fault
+) noexcept nogil:
     # What question_read has read, decided; the AuthorizeResponse ends where the result points. *out* has room for
-    # ANSWER_MOST. NULL with *fault* set where the question turns out to be none.
+    # ANSWER_MOST. NULL with *fault* set where the question turns out to be none. *room* is filled if the image has a shadow.
     cdef Layers layers
     cdef MfaAnswer mfa
+    cdef uint32_t shadow = DECISION_UNSPECIFIED
     mfa.needed = False
     if e.image == NULL:
         result[0] = implicit(LAYER_UNSPECIFIED, REASON_NO_SNAPSHOT)
@@ -230,4 +234,6 @@ cdef uint8_t *question_answer(Eval *e, Request *request, uint8_t *out, Outcome *
         result[0] = decide(e, request, &layers, &mfa, fault)
         if fault.field != NULL:
             return NULL
-    return write_answer(out, e.image, request, result[0], &mfa)
+        if UNLIKELY(e.image.shadow != NULL):
+            shadow = shadow_decide(e, request, room, result, &mfa)
+    return write_answer(out, e.image, request, result[0], &mfa, shadow)

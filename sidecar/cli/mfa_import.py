@@ -9,6 +9,7 @@ import dataclasses
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -132,7 +133,7 @@ def _knows_user(snapshot: Path | None) -> KnowsUser:
 
     if snapshot is None:
         return know_everybody
-    return KnownUsers(_Loaded(read_snapshot(snapshot)[0]))
+    return KnownUsers(_Loaded(read_snapshot(snapshot, now=int(time.time()))[0]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, TextIO
 
+from sidecar.compile.shadow import moment_text
 from sidecar.model.decision import Answer, Decision, PolicyLayer, Reason
 from sidecar.model.errors import (
     DocumentRefusedError,
@@ -22,6 +23,7 @@ from sidecar.model.errors import (
     Severity,
     SidecarError,
 )
+from sidecar.model.shadow import ShadowEntry
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,6 +135,10 @@ def print_explanation(
     console.print(Text("  " + sentence(answer, principal=principal, action=action, resource=resource)))
     if requirement := mfa_sentence(answer):
         console.print(Text("  " + requirement, style="yellow"))
+    if answer.shadow_decision:
+        would_be = answer.shadow_decision.name.replace("_", " ")
+        style = "dim" if answer.shadow_decision is answer.decision else "yellow"
+        console.print(Text(f"  with what stands in shadow: {would_be}", style=style))
     if with_statements:
         console.print()
         if answer.matched_statements:
@@ -166,6 +172,7 @@ def explanation_to_json(explanation: Explanation) -> dict[str, object]:
             "user_verification": requirement.user_verification,
         },
         "snapshot_revision": explanation.revision,
+        "shadow_decision": answer.shadow_decision.name if answer.shadow_decision else None,
         "principal_arn": answer.principal_arn,
         "matched_statements": [
             {
@@ -179,6 +186,17 @@ def explanation_to_json(explanation: Explanation) -> dict[str, object]:
         ],
         "missing_context_keys": list(answer.missing_context_keys),
     }
+
+
+def print_shadow(entries: Sequence[ShadowEntry]) -> None:
+    """Print what stands in shadow, for people."""
+    for entry in entries:
+        print_line(f"in shadow until {moment_text(entry.until)}: {entry.kind.word} {_plain(entry.id)}")
+
+
+def shadow_to_json(entries: Sequence[ShadowEntry]) -> list[dict[str, object]]:
+    """Return what stands in shadow, for programs."""
+    return [{entry.kind.word: entry.id, "until": moment_text(entry.until)} for entry in entries]
 
 
 def print_problems(problems: Sequence[Problem], *, file: TextIO) -> None:

@@ -66,6 +66,12 @@ Snapshot = Annotated[
     Path | None,
     typer.Option("--snapshot", metavar="SOURCE", help="Ask this source or image; no sidecar is needed."),
 ]
+WithShadow = Annotated[
+    bool,
+    typer.Option(
+        "--with-shadow", help="Ask as if what stands in shadow were in force already; together with --snapshot."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -131,6 +137,7 @@ def explain(
     context: Context = None,
     override: Override = None,
     snapshot: Snapshot = None,
+    with_shadow: WithShadow = False,
     address: Address = None,
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,
@@ -149,7 +156,7 @@ def explain(
         override=parse_context(override or (), "--override"),
     )
     connection = Connection(address, token_file, tls_ca, tls_client_cert, tls_client_key, tls_server_name)
-    explanation = _ask(request, snapshot, connection, with_statements=True)
+    explanation = _ask(request, snapshot, connection, with_statements=True, with_shadow=with_shadow)
     _show(explanation, request, as_json=as_json, with_statements=True)
 
 
@@ -263,9 +270,16 @@ def _parse_value(text: str) -> ContextValue:
 
 
 def _ask(
-    request: AuthorizationRequest, snapshot: Path | None, connection: Connection, *, with_statements: bool
+    request: AuthorizationRequest,
+    snapshot: Path | None,
+    connection: Connection,
+    *,
+    with_statements: bool,
+    with_shadow: bool = False,
 ) -> Explanation:
     if snapshot is None:
+        if with_shadow:
+            raise SettingsError("a sidecar does not explain what stands in shadow", help="name the files: --snapshot")
         with connection.open() as client:
             return client.explain(request) if with_statements else client.authorize(request)
     if connection.is_stated:
@@ -275,7 +289,9 @@ def _ask(
     from sidecar.services.snapshots import read_snapshot
 
     with progress_shown(None) as progress:
-        image, _ = read_snapshot(snapshot, progress=progress)
+        image, _ = read_snapshot(snapshot, now=int(time.time()), progress=progress)
+    if with_shadow and image.shadow_entries:
+        image = image.with_shadow_in_force()
     seconds, nanos = divmod(time.time_ns(), 1_000_000_000)
     return Explanation(core.explain(image, request, seconds=seconds, nanos=nanos), image.revision)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,7 +67,7 @@ def show(
         from sidecar.services.snapshots import read_snapshot
 
         with progress_shown(None) as progress:
-            image, _ = read_snapshot(snapshot, progress=progress)
+            image, _ = read_snapshot(snapshot, now=int(time.time()), progress=progress)
         numbers = image.statistics
         facts = SnapshotFacts(
             image.revision, 0, numbers["principals"], numbers["policies"], numbers["statements"], numbers["image_bytes"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +21,14 @@ from sidecar.cli.output import (
     print_json,
     print_line,
     print_problems,
+    print_shadow,
     problems_to_json,
     progress_shown,
+    shadow_to_json,
 )
+from sidecar.compile.shadow import moment_text
 from sidecar.model.errors import PolicySyntaxError, Problem, Severity, SourceUnavailableError
+from sidecar.model.shadow import ShadowEntry
 
 Source = Annotated[
     Path,
@@ -71,6 +77,7 @@ def check(source: Source, *, strict: Strict = False, progress: ShowProgress = No
             "policies": statistics["policies"],
             "statements": statistics["statements"],
             "image_bytes": statistics["image_bytes"],
+            "shadow": shadow_to_json(loaded.shadow_entries),
         }
     if as_json:
         print_json(
@@ -92,6 +99,7 @@ def check(source: Source, *, strict: Strict = False, progress: ShowProgress = No
                 count_of(statistics["statements"], "statement"),
             )
             found += ": " + ", ".join(sizes)
+            print_shadow(loaded.shadow_entries)
         print_line(f"{source}: {found}")
     if not is_good:
         raise typer.Exit(ExitStatus.ERROR)
@@ -116,6 +124,10 @@ def compile_image(
         found = f"{count_of(errors, 'error')}, {count_of(warnings, 'warning')}"
         raise PolicySyntaxError(f"the source `{source}` is not compiled: {found}", problems=problems)
     loaded = Image.from_bytes(image)
+    problems += _uneven(loaded.shadow_entries)
+    if strict and len(problems) > warnings:
+        raise PolicySyntaxError(f"the source `{source}` is not compiled: 1 warning", problems=problems)
+    warnings = len(problems)
     _write_whole(output, image)
     if as_json:
         print_json(
@@ -123,13 +135,31 @@ def compile_image(
                 "revision": loaded.revision,
                 "image_bytes": len(image),
                 "output": str(output),
+                "shadow": shadow_to_json(loaded.shadow_entries),
                 "warnings": warnings,
                 "problems": problems_to_json(problems),
             }
         )
         return
     print_problems(problems, file=sys.stderr)
+    print_shadow(loaded.shadow_entries)
     print_line(f"{output}: {len(image):,} bytes, revision {loaded.revision}")
+
+
+def _uneven(entries: Sequence[ShadowEntry]) -> tuple[Problem, ...]:
+    """Warn of an image whose entries end one after the other: nobody compiles what is between."""
+    if not entries or entries[0].until == entries[-1].until:
+        return ()
+    first, last = moment_text(entries[0].until), moment_text(entries[-1].until)
+    return (
+        Problem(
+            Severity.WARNING,
+            "shadow.yaml",
+            "$",
+            f"entries end from {first} to {last}: meanwhile an image allows only what is allowed with and without all",
+            f"compile again at {first}, or give all of them one date",
+        ),
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -143,7 +173,7 @@ def _compile(source: Path, progress: bool | None) -> tuple[bytes | None, tuple[P
     from sidecar.services.compiling import compile_source
 
     with progress_shown(progress) as show:
-        compiled = compile_source(source, progress=show)
+        compiled = compile_source(source, now=int(time.time()), progress=show)
     return compiled.image, compiled.problems
 
 

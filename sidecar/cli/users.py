@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ def _opened(user_arn: str, where: UserOptions) -> Iterator[_Opened]:
             f"there is no state directory `{settings.state_dir}`",
             help="start the sidecar first, or name the directory that it has with --state-dir",
         )
-    image, _ = read_snapshot(settings.snapshot)
+    image, _ = read_snapshot(settings.snapshot, now=int(time.time()))
     user = image.find_user(user_arn)
     account = None if user is None else image.find_account(user.account)
     if user is None or account is None:

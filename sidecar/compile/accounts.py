@@ -280,6 +280,11 @@ class Accounts:
         """Ids of the accounts seen so far."""
         return self._dumps.keys() - {"aws"}
 
+    @property
+    def managed_policies(self) -> Collection[str]:
+        """ARNs of the managed policies seen so far, attached to somebody or not."""
+        return {arn for dump in self._dumps.values() for arn in dump.policies}
+
     def has_role(self, account: str, name: str) -> bool:
         """Say whether *account* has a role of that name, sound or broken."""
         dump = self._dumps.get(account)

@@ -147,6 +147,7 @@ class _Writer:
         RouteWriter(append=self._append, text=self._text, table=self._hash_table).write(snapshot.routes)
         self._write_actions()
         self._write_keys()
+        self._write_shadow()
         if snapshot.root_is_allowed:
             self.flags |= CONSTANTS["IMAGE_ROOT_ALLOWED"]
         return self._assemble()
@@ -852,6 +853,19 @@ class _Writer:
         self._table("WILDCARD_POLICY_TABLE", wildcard)
         lengths = sorted({len(text) for text in wildcard}, reverse=True)
         self._append("WILDCARD_LENGTHS", array("I", lengths).tobytes(), len(lengths))
+
+    # What stands in shadow.
+
+    def _write_shadow(self) -> None:
+        shadow = self.snapshot.shadow
+        if shadow is None:
+            return
+        pack = layout.SHADOW.struct.pack
+        entries = sorted(shadow.entries, key=lambda entry: (entry.until, entry.kind, entry.id))
+        packed = [pack(*self._text(entry.id), entry.until, entry.kind, 0) for entry in entries]
+        self._append("SHADOW", b"".join(packed), len(packed))
+        image = write_image(shadow.snapshot)
+        self._append("SHADOW_IMAGE", image, len(image))
 
     # The block.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 
 from sidecar.compile import check_templates, session_claims, step_up_ticket
-from sidecar.model import request, route, session
+from sidecar.model import request, route, session, shadow
 from sidecar.model.check import CheckResult
 from sidecar.model.decision import Decision, MfaMethod, PolicyLayer, Reason
 from sidecar.model.listener import CloseReason, ListenerLimit, RpcMethod, RpcStatus
@@ -432,8 +432,17 @@ CLAIM_TEST = Record(
     ),
 )
 
-#: Of the image in SHADOW_IMAGE: until when what it adds is in shadow. One record, or none.
-SHADOW = Record("Shadow", (("until", "i64", "seconds since the epoch"),))
+#: What only the image in SHADOW_IMAGE holds, that which ends first before the others.
+SHADOW = Record(
+    "ShadowRecord",
+    (
+        ("id", "u32", "string: the name of a policy, or the id of a route"),
+        ("id_len", "u32", ""),
+        ("until", "i64", "seconds since the epoch, from which on it is in force"),
+        ("kind", "u32", "SHADOW_POLICY, SHADOW_ROUTE"),
+        ("reserved", "u32", "0"),
+    ),
+)
 
 U8 = Record("", (("value", "u8", ""),))
 U16 = Record("", (("value", "u16", ""),))
@@ -564,6 +573,9 @@ CONSTANTS: dict[str, int] = {
     "CALLER_HEADER": 1,
     "CALLER_COOKIE": 2,
     "ALL_METHODS": NONE,
+    "SHADOW_POLICY": 0,
+    "SHADOW_ROUTE": 1,
+    "SHADOW_LAST_UNTIL": shadow.LAST_SECOND,
     "EDGE_MULTIPLIER": 0x9E3779B1,
     "MAX_CAPTURES": route.MAX_CAPTURES,
     "MAX_SEGMENTS": route.MAX_SEGMENTS,

@@ -22,6 +22,8 @@ from sidecar.model.route import (
     SegmentKind,
 )
 
+#: A segment that needs no second look.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _IPV6: Final = re.compile(r"\[[0-9a-f:.]{2,45}\]", re.ASCII)
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9_-]{0,31}", re.ASCII)
@@ -69,13 +71,15 @@ def parse_path(text: str, flags: RouteFlag) -> tuple[Path | None, Finding | None
             return None, error(f"`{{{segment.name}}}` stands twice in the path {quote(text)}", "give each its own name")
         names.add(segment.name)
         segments.append(segment)
-    if sum(segment.kind is not SegmentKind.LITERAL for segment in segments) > MAX_CAPTURES:
+    if sum([segment.kind is not SegmentKind.LITERAL for segment in segments]) > MAX_CAPTURES:
         return None, error(f"the path {quote(text)} has more than {MAX_CAPTURES} segments that are not fixed")
     return tuple(segments), None
 
 
 def _segment(part: str, path: str, flags: RouteFlag) -> tuple[Segment | None, Finding | None]:
     """Read one segment: text, ``*``, ``**``, ``{name}``, ``{name=**}``, or text round a name."""
+    if _PLAIN.fullmatch(part):
+        return Segment(SegmentKind.LITERAL, part), None
     if part == "*":
         return Segment(SegmentKind.ANY), None
     if part == "**":
@@ -216,6 +220,8 @@ def fold(text: str) -> str:
 
 def compared_path(path: Path, flags: RouteFlag) -> Path:
     """Return *path* as it is compared under *flags*."""
+    if not flags:
+        return path
     if flags & RouteFlag.IGNORES_TRAILING_SLASH and len(path) > 1 and path[-1] == Segment(SegmentKind.LITERAL):
         path = path[:-1]
     return tuple(folded(segment, flags) for segment in path)

@@ -41,6 +41,7 @@ SOURCES_OF_ROUTES: Final = frozenset(PieceSource) - {PieceSource.TEXT}
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"})
 _FORGED_HEADERS: Final = re.compile(r"x-iam-.*|x-forwarded-client-cert", re.ASCII)
 
+_BRACE: Final = re.compile(r"[{}]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
 _CLAIM_PART: Final = re.compile(r'"([^"]{1,256})"|([^".{}\s]{1,256})')
@@ -92,11 +93,14 @@ def cut(text: str) -> tuple[list[str | Hole], Finding | None]:
     plain = ""
     place = 0
     while place < len(text):
-        character = text[place]
-        if character not in "{}":
-            plain += character
-            place += 1
-        elif text.startswith(character * 2, place):
+        brace = _BRACE.search(text, place)
+        start = brace.start() if brace is not None else len(text)
+        plain += text[place:start]
+        place = start
+        if brace is None:
+            break
+        character = brace[0]
+        if text.startswith(character * 2, place):
             plain += character
             place += 2
         elif character == "}":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sidecar.compile.route_paths import compared_path
-from sidecar.model.route import RouteTable, SegmentKind
+from sidecar.model.route import RouteTable, Segment, SegmentKind
 
 #: Of a host that any request has.
 ANY_HOST = ""
@@ -58,20 +58,34 @@ def build_tree(table: RouteTable) -> dict[str, Node]:
     for number, route in enumerate(table.routes):
         path = compared_path(route.path, table.flags)
         for host in route.hosts or (ANY_HOST,):
-            node = roots.setdefault(host_key(host), Node())
-            for segment in path:
-                if segment.kind is SegmentKind.LITERAL:
-                    node = node.edges.setdefault(segment.text, Node())
-                elif segment.kind is SegmentKind.MIXED:
-                    node = node.mixed.setdefault((segment.text, segment.behind), Node())
-                elif segment.kind is SegmentKind.ANY:
-                    if node.any is None:
-                        node.any = Node()
-                    node = node.any
-                else:
-                    break
+            root = roots.get(host_key(host))
+            if root is None:
+                root = roots[host_key(host)] = Node()
+            node = _end(root, path)
             (node.rest if path[-1].kind is SegmentKind.REST else node.leaves).append(number)
     return roots
+
+
+def _end(node: Node, path: tuple[Segment, ...]) -> Node:
+    """Return where *path* ends below *node*, made if need be; what takes all that follows leads nowhere."""
+    for segment in path:
+        kind = segment.kind
+        if kind is SegmentKind.LITERAL:
+            below = node.edges.get(segment.text)
+            if below is None:
+                below = node.edges[segment.text] = Node()
+        elif kind is SegmentKind.MIXED:
+            below = node.mixed.get((segment.text, segment.behind))
+            if below is None:
+                below = node.mixed[segment.text, segment.behind] = Node()
+        elif kind is SegmentKind.ANY:
+            below = node.any
+            if below is None:
+                below = node.any = Node()
+        else:
+            break
+        node = below
+    return node
 
 
 def walk(root: Node) -> Iterator[Node]:

@@ -42,7 +42,7 @@ from sidecar.model.route import (
     SessionTokenRule,
     Template,
 )
-from sidecar.model.snapshot import Account
+from sidecar.model.snapshot import Account, ResourcePolicy
 
 _Templates = tuple[Template, Template, Template, tuple[ContextTemplate, ...]]
 
@@ -65,12 +65,19 @@ _CONTEXT_KEY: Final = re.compile(r"[A-Za-z0-9-]+:[!-~]+", re.ASCII)
 _CONNECTION_KEYS: Final = frozenset({"aws:sourceip", "aws:useragent", "aws:referer", "aws:securetransport"})
 
 
-def parse_routes(place: Place, document: object, *, accounts: tuple[Account, ...]) -> RouteTable | None:
+def parse_routes(
+    place: Place,
+    document: object,
+    *,
+    accounts: tuple[Account, ...],
+    resource_policies: tuple[ResourcePolicy, ...] = (),
+) -> RouteTable | None:
     """
     Turn the content of a file of routes into its model.
 
     Args:
         accounts: Accounts of the snapshot, whose principals callers stand for.
+        resource_policies: Those of the snapshot, which may say who owns a resource.
 
     Returns:
         None when it cannot be read at all; problems were then reported to *place*.
@@ -86,8 +93,14 @@ def parse_routes(place: Place, document: object, *, accounts: tuple[Account, ...
     if "routes" not in value:
         place.error("$", "a file of routes without `routes`", "as in `routes: []`, which denies every request")
         return None
-    has_jwt = any(isinstance(rule, JwtRule) for rule in rules)
-    return _Reader(place, flags, has_jwt).table(value["routes"], rules)
+    reader = _Reader(
+        place,
+        flags,
+        has_jwt=any(isinstance(rule, JwtRule) for rule in rules),
+        has_one_account=len(accounts) < 2,
+        owned_services=frozenset(policy.arn.split(":", 3)[2] for policy in resource_policies),
+    )
+    return reader.table(value["routes"], rules)
 
 
 def _paths(place: Place, raw: object) -> RouteFlag:
@@ -113,10 +126,14 @@ def _word(place: Place, raw: object, path: str, what: str, words: dict[str, Rout
 class _Reader:
     """Reads the routes of one file. Thread-safety: confined to one thread."""
 
-    def __init__(self, place: Place, flags: RouteFlag, has_jwt: bool) -> None:
+    def __init__(
+        self, place: Place, flags: RouteFlag, *, has_jwt: bool, has_one_account: bool, owned_services: frozenset[str]
+    ) -> None:
         self._place = place
         self._flags = flags
         self._has_jwt = has_jwt
+        self._has_one_account = has_one_account
+        self._owned_services = owned_services
         self._ids: dict[str, str] = {}
 
     def table(self, raw: object, callers: tuple[CallerRule, ...]) -> RouteTable | None:
@@ -270,7 +287,23 @@ class _Reader:
         action = self._template(value, path, "action", names, parse_action_template)
         resource = self._template(value, path, "resource", names, parse_resource_template)
         account = self._template(value, path, "resource_account", names, parse_account_template)
+        self._check_owner(resource, account, path)
         return action, resource, account, self._context(value, path, names)
+
+    def _check_owner(self, resource: Template, account: Template, path: str) -> None:
+        """Say where the account in an ARN and the one beside it differ, or where there is none at all."""
+        fields = "".join(piece.text if piece.source is PieceSource.TEXT else "\0" for piece in resource).split(":", 5)
+        if len(fields) < 6:
+            return
+        stated = account[0].text if len(account) == 1 and account[0].source is PieceSource.TEXT else ""
+        if stated and fields[4] and "\0" not in fields[4] and fields[4] != stated:
+            self._place.error(
+                f"{path}.resource_account", f"account {stated} contradicts account {quote(fields[4])} of `resource`"
+            )
+        if not (account or fields[4] or self._has_one_account or fields[2] in self._owned_services):
+            self._place.warning(
+                path, "nothing says which account owns the resource", "its ARN names none: add `resource_account`"
+            )
 
     def _template(
         self, value: JsonObject, path: str, key: str, names: Names, parse: Callable[[str, Names], Result]

@@ -19,6 +19,7 @@ from sidecar.compile.problems import MAX_PROBLEMS, Problems, member, quote
 from sidecar.compile.resource_policies import parse_resource_policies
 from sidecar.compile.routes import parse_routes
 from sidecar.compile.settings_file import Settings, parse_settings
+from sidecar.compile.shadow import cast_shadow, parse_shadow
 from sidecar.compile.shape import Place, closest
 from sidecar.model.errors import Problem, Severity
 from sidecar.model.route import RouteTable
@@ -32,11 +33,10 @@ ORGANIZATION = "organization"
 RESOURCE_POLICIES = "resource-policies"
 ACCOUNT_SETTINGS = "account-settings"
 ROUTES = "routes"
+SHADOW = "shadow"
 
 _EXTENSIONS = frozenset({"json", "yaml", "yml"})
-_KNOWN = frozenset({ORGANIZATION, RESOURCE_POLICIES, ACCOUNT_SETTINGS, ROUTES})
-#: Files of later versions: to ignore them would mislead.
-_UNSUPPORTED = frozenset({"shadow"})
+_KNOWN = frozenset({ORGANIZATION, RESOURCE_POLICIES, ACCOUNT_SETTINGS, ROUTES, SHADOW})
 
 #: Between two documents in one text: in a single one, a ``}`` is never followed by a ``{`` on another line.
 _BETWEEN_DOCUMENTS = re.compile(r"(?<=\})[ \t\r]*\n\s*(?=\{)")
@@ -67,17 +67,22 @@ def is_source_file(name: str) -> bool:
     stem, _, extension = base.rpartition(".")
     if extension not in _EXTENSIONS or base.startswith("."):
         return False
-    return folder == ACCOUNTS_FOLDER or (not folder and stem in _KNOWN | _UNSUPPORTED)
+    return folder == ACCOUNTS_FOLDER or (not folder and stem in _KNOWN)
 
 
 def parse_source(
-    files: Mapping[str, bytes], *, progress: Callable[[int, int, str], None] | None = None
+    files: Mapping[str, bytes],
+    *,
+    now: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> SourceReport:
     """
     Turn the files of a source into a snapshot.
 
     Args:
         files: Content by name, such as ``accounts/main.json``, with ``/`` between folder and file.
+        now: Seconds since the epoch, by which entries of ``shadow.yaml`` stand in shadow or are in force; without it
+            a source that has that file is refused.
         progress: Called now and then with the steps done, their total, and what is being done.
 
     >>> report = parse_source({"accounts/123456789012.json": b'{"UserDetailList": []}'})
@@ -85,7 +90,7 @@ def parse_source(
     ('123456789012', ())
     """
     problems = Problems()
-    snapshot = _Source(problems, progress or _no_progress).read(files)
+    snapshot = _Source(problems, now, progress or _no_progress).read(files)
     found = tuple(problems.items)
     if problems.dropped:
         severity = Severity.ERROR if problems.has_errors else Severity.WARNING
@@ -100,8 +105,9 @@ def _no_progress(done: int, total: int, what: str) -> None:
 class _Source:
     """Reads one source. Thread-safety: confined to one thread."""
 
-    def __init__(self, problems: Problems, progress: Callable[[int, int, str], None]) -> None:
+    def __init__(self, problems: Problems, now: int | None, progress: Callable[[int, int, str], None]) -> None:
         self._problems = problems
+        self._now = now
         self._progress = progress
         self._accounts = Accounts(problems, progress)
         self._done = 0
@@ -128,13 +134,14 @@ class _Source:
         accounts = self._with_settings(accounts, settings, settings_place)
         organization = self._organization(files, singles)
         resource_policies = self._resource_policies(files, singles)
-        return Snapshot(
+        snapshot = Snapshot(
             accounts=accounts,
             organization=organization,
             resource_policies=resource_policies,
             root_is_allowed=settings.root_is_allowed,
-            routes=self._routes(files, singles, accounts),
+            routes=self._routes(files, singles, accounts, resource_policies),
         )
+        return self._with_shadow(files, singles, snapshot)
 
     def _sort(self, files: Mapping[str, bytes]) -> tuple[list[str], dict[str, str]]:
         """Tell account files and the files of which there is one from all others."""
@@ -155,8 +162,6 @@ class _Source:
                 place.error("$", f"{stems[stem]} is there too", "keep one of the two")
             elif folder:
                 account_files.append(name)
-            elif stem in _UNSUPPORTED:
-                place.error("$", f"`{base}` is not supported by this version", "take the file away")
             elif singles.setdefault(stem, name) != name:
                 place.error("$", f"{singles[stem]} is there too", "keep one of the two")
         return account_files, singles
@@ -259,13 +264,39 @@ class _Source:
         return parse_resource_policies(Place(self._problems, name), document, accounts=self._accounts.ids)
 
     def _routes(
-        self, files: Mapping[str, bytes], singles: Mapping[str, str], accounts: tuple[Account, ...]
+        self,
+        files: Mapping[str, bytes],
+        singles: Mapping[str, str],
+        accounts: tuple[Account, ...],
+        resource_policies: tuple[ResourcePolicy, ...],
     ) -> RouteTable | None:
         name = singles.get(ROUTES)
         if name is None:
             return None
         read, document = self._load(name, files[name])
-        return parse_routes(Place(self._problems, name), document, accounts=accounts) if read else None
+        if not read:
+            return None
+        place = Place(self._problems, name)
+        return parse_routes(place, document, accounts=accounts, resource_policies=resource_policies)
+
+    def _with_shadow(self, files: Mapping[str, bytes], singles: Mapping[str, str], snapshot: Snapshot) -> Snapshot:
+        """Tell what is in force of *snapshot* from what is only tried."""
+        name = singles.get(SHADOW)
+        if name is None:
+            return snapshot
+        place = Place(self._problems, name)
+        read, document = self._load(name, files[name])
+        if not read:
+            return snapshot
+        if self._now is None:
+            place.error("$", "nothing says what time it is", "the time decides what stands in shadow")
+            return snapshot
+        return cast_shadow(
+            place,
+            parse_shadow(place, document, now=self._now),
+            snapshot,
+            managed=self._accounts.managed_policies,
+        )
 
 
 def _split_documents(data: bytes) -> list[str]:

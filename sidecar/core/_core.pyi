@@ -8,6 +8,7 @@ from sidecar.model.decision import Answer
 from sidecar.model.directory import AccountFacts, RoleFacts, UserFacts
 from sidecar.model.request import AuthorizationRequest
 from sidecar.model.resolved_check import ResolvedCheck
+from sidecar.model.shadow import ShadowEntry
 
 class ImageStatistics(TypedDict):
     principals: int
@@ -21,6 +22,9 @@ class Image:
     def revision(self) -> str: ...
     @property
     def statistics(self) -> ImageStatistics: ...
+    @property
+    def shadow_entries(self) -> tuple[ShadowEntry, ...]: ...
+    def with_shadow_in_force(self) -> Image: ...
     @staticmethod
     def from_bytes(data: bytes | bytearray | memoryview) -> Image: ...
     @staticmethod
@@ -35,6 +39,7 @@ class HistogramCounts(TypedDict):
 
 class Telemetry(TypedDict):
     decisions: dict[tuple[int, int, int], int]
+    shadow: dict[tuple[int, int], int]
     reading: HistogramCounts
     deciding: HistogramCounts
     request: HistogramCounts

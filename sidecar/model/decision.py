@@ -160,6 +160,8 @@ class Answer:
     Attributes:
         matched_statements: Every statement that applied, of both effects and all layers.
         missing_context_keys: Lower-case condition keys that were asked for and absent.
+        shadow_decision: What the decision would be if what stands in shadow were in force; UNSPECIFIED where nothing
+            does.
     """
 
     decision: Decision
@@ -169,3 +171,4 @@ class Answer:
     principal_arn: str = ""
     matched_statements: tuple[StatementMatch, ...] = field(default=())
     missing_context_keys: tuple[str, ...] = field(default=())
+    shadow_decision: Decision = Decision.UNSPECIFIED

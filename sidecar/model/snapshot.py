@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sidecar.model.policy import Policy
 from sidecar.model.route import RouteTable
+from sidecar.model.shadow import ShadowEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,20 @@ class ResourcePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """
+    What is tried before it is enforced.
+
+    Attributes:
+        entries: What stands in shadow, at least one.
+        snapshot: Everything, with what stands in shadow in force; it has no shadow of its own.
+    """
+
+    entries: tuple[ShadowEntry, ...]
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """
     One consistent set of everything.
@@ -184,4 +199,6 @@ class Snapshot:
     #: None: no session policy.
     session_policies: tuple[Policy, ...] | None = None
     root_is_allowed: bool = True
+    #: None: nothing stands in shadow.
+    shadow: Shadow | None = None
     routes: RouteTable | None = None

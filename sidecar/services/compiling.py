@@ -53,9 +53,12 @@ class CompiledSource:
     problems: tuple[Problem, ...]
 
 
-def compile_source(path: Path, *, progress: Progress | None = None) -> CompiledSource:
+def compile_source(path: Path, *, now: int, progress: Progress | None = None) -> CompiledSource:
     """
     Read the source at *path*, check it, and compile it.
+
+    Args:
+        now: Seconds since the epoch: what stands in shadow then is in force only beside the rest.
 
     Raises:
         SourceUnavailableError: It cannot be read.
@@ -66,7 +69,7 @@ def compile_source(path: Path, *, progress: Progress | None = None) -> CompiledS
     from sidecar.services.source_files import read_source
 
     with _collector_paused():
-        report = parse_source(read_source(path), progress=progress)
+        report = parse_source(read_source(path), now=now, progress=progress)
         if report.snapshot is None:
             return CompiledSource(None, report.problems)
         if progress is not None:
@@ -104,11 +107,12 @@ class CompiledFile:
 class Compiler(Protocol):
     """Compiles a source without disturbing the process that asks."""
 
-    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
+    def compile_aside(self, path: Path, *, now: int, is_urgent: bool) -> CompiledFile:
         """
         Compile the source at *path*.
 
         Args:
+            now: Seconds since the epoch, as in `compile_source`.
             is_urgent: Whether nobody is served until it is done; otherwise those who are served go first.
 
         Raises:
@@ -148,7 +152,7 @@ class ChildCompiler:
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
+    def compile_aside(self, path: Path, *, now: int, is_urgent: bool) -> CompiledFile:
         """Compile the source at *path* in a child process."""
         # The file has no name, so nothing is left behind whatever happens to either process.
         try:
@@ -159,7 +163,7 @@ class ChildCompiler:
                 help="see that the state directory can be written and has room",
             ) from None
         with scratch:
-            outcome = self._run(path, scratch.fileno(), is_urgent)
+            outcome = self._run(path, scratch.fileno(), now, is_urgent)
             if outcome.image_size is None:
                 return CompiledFile(None, outcome.problems)
             # The child wrote through the same open file: its end is where we stand.
@@ -173,12 +177,12 @@ class ChildCompiler:
             if self._child is not None:
                 self._child.kill()
 
-    def _run(self, path: Path, descriptor: int, is_urgent: bool) -> _Outcome:
+    def _run(self, path: Path, descriptor: int, now: int, is_urgent: bool) -> _Outcome:
         with self._lock:
             if self._stopped:
                 raise SourceUnavailableError("the sidecar is stopping")
             child = subprocess.Popen(
-                [*self._command, str(path), str(descriptor), str(0 if is_urgent else _BACKGROUND)],
+                [*self._command, str(path), str(descriptor), str(0 if is_urgent else _BACKGROUND), str(now)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -308,7 +312,7 @@ def _child_environment() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compile a source; the arguments are its path, the descriptor for the image, and how nice to be."""
+    """Compile a source; the arguments are its path, the descriptor for the image, how nice to be, and the time."""
     path, descriptor = Path(arguments[0]), int(arguments[1])
     os.nice(int(arguments[2]))
     # Nothing but our own lines may reach the parent's parser.
@@ -323,7 +327,7 @@ def main(arguments: Sequence[str]) -> int:
         send({"progress": [done, total, what]})
 
     try:
-        compiled = compile_source(path, progress=progress)
+        compiled = compile_source(path, now=int(arguments[3]), progress=progress)
         if compiled.image is not None:
             with os.fdopen(os.dup(descriptor), "wb") as file:
                 file.write(compiled.image)

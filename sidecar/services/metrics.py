@@ -31,9 +31,23 @@ class SnapshotMetrics(Protocol):
         ...
 
     def record_snapshot(
-        self, *, loaded_at: float, principals: int, policies: int, statements: int, image_bytes: int
+        self,
+        *,
+        loaded_at: float,
+        principals: int,
+        policies: int,
+        statements: int,
+        image_bytes: int,
+        shadow_entries: int,
+        shadow_expires_at: int,
     ) -> None:
-        """Describe the snapshot that is in place now; *loaded_at* is in seconds since the epoch."""
+        """
+        Describe the snapshot that is in place now.
+
+        Args:
+            loaded_at: Seconds since the epoch.
+            shadow_expires_at: When the first of what stands in shadow comes into force, likewise; 0 where nothing does.
+        """
         ...
 
 
@@ -60,7 +74,15 @@ class NullMetrics:
         """Do nothing."""
 
     def record_snapshot(
-        self, *, loaded_at: float, principals: int, policies: int, statements: int, image_bytes: int
+        self,
+        *,
+        loaded_at: float,
+        principals: int,
+        policies: int,
+        statements: int,
+        image_bytes: int,
+        shadow_entries: int,
+        shadow_expires_at: int,
     ) -> None:
         """Do nothing."""
 
@@ -132,6 +154,17 @@ class PrometheusMetrics:
             "sidecar_policy_snapshot_statements", "Statements in the snapshot in place.", registry=registry
         )
 
+        self._shadow_entries = Gauge(
+            "sidecar_shadow_entries",
+            "Policies and routes that stand in shadow in the snapshot in place.",
+            registry=registry,
+        )
+        self._shadow_expires_at = Gauge(
+            "sidecar_shadow_expires_timestamp_seconds",
+            "When the first of what stands in shadow comes into force, in seconds since the epoch; 0 if nothing does.",
+            registry=registry,
+        )
+
     def record_reload(self, outcome: ReloadOutcome, seconds: float, errors: int, warnings: int) -> None:
         """Count one attempt to put a snapshot in place."""
         self._reloads.labels(outcome.value).inc()
@@ -141,7 +174,15 @@ class PrometheusMetrics:
         self._last_reload_successful.set(0 if outcome is ReloadOutcome.FAILED else 1)
 
     def record_snapshot(
-        self, *, loaded_at: float, principals: int, policies: int, statements: int, image_bytes: int
+        self,
+        *,
+        loaded_at: float,
+        principals: int,
+        policies: int,
+        statements: int,
+        image_bytes: int,
+        shadow_entries: int,
+        shadow_expires_at: int,
     ) -> None:
         """Describe the snapshot that is in place now."""
         self._loaded_at.set(loaded_at)
@@ -149,6 +190,8 @@ class PrometheusMetrics:
         self._policies.set(policies)
         self._statements.set(statements)
         self._image_bytes.set(image_bytes)
+        self._shadow_entries.set(shadow_entries)
+        self._shadow_expires_at.set(shadow_expires_at)
 
     def record_rpc(self, method: str, code: str) -> None:
         """Count one call."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.compile.layout import MAGIC
+from sidecar.compile.problems import quote
+from sidecar.compile.shadow import moment_text
 from sidecar.core import Image, return_memory
 from sidecar.model.errors import (
     ImageError,
@@ -32,8 +34,13 @@ from sidecar.services.source_files import fingerprint
 
 #: Problems of one reload that are written to the log, of each severity.
 _LOGGED_PROBLEMS = 50
+#: Entries in shadow that are written to the log when a snapshot is put in place.
+_LOGGED_ENTRIES = 50
+#: Seconds until a reload is tried again that failed after something in shadow should have come into force.
+_RETRY_SECONDS = 60
 #: Callers that may wait for a reload under way; more are told to come again.
 _WAITING_RELOADS = 2
+_NANOS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,8 @@ class SnapshotStore:
         self._reloading = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + _WAITING_RELOADS)
         self._tried = b""
+        self._tried_at = 0
+        self._has_failed = False
 
     @property
     def image(self) -> Image | None:
@@ -143,6 +152,17 @@ class SnapshotStore:
         """Fingerprint of the source at the beginning of the last reload."""
         return self._tried
 
+    def seconds_until_due(self) -> float | None:
+        """Return when something in shadow comes into force, for which a reload is needed; None: nothing will."""
+        loaded = self._loaded
+        if loaded is None or not loaded.image.shadow_entries:
+            return None
+        ends = [entry.until for entry in loaded.image.shadow_entries]
+        due = [end for end in ends if end > self._tried_at]
+        if self._has_failed and len(due) < len(ends):
+            due.append(self._tried_at + _RETRY_SECONDS)
+        return min(due) - self._now() / 1e9 if due else None
+
     def reload(self) -> ReloadResult:
         """
         Put in place what the source says now. If that fails, what is in place stays.
@@ -166,29 +186,33 @@ class SnapshotStore:
         began = time.monotonic()
         # Taken before reading: whatever changes from now on is a change.
         self._tried = self.fingerprint()
+        # One reading of the clock decides what is in force.
+        self._tried_at = now = self._now() // _NANOS
         problems: tuple[Problem, ...] = ()
         try:
-            image, problems = self._load()
+            image, problems = self._load(now)
         except SidecarError as error:
             result = ReloadResult(ReloadOutcome.FAILED, self._loaded, self._problems_of(error))
         else:
             result = self._put_in_place(image, problems)
+        self._has_failed = result.outcome is ReloadOutcome.FAILED
         self._report(result, time.monotonic() - began)
         # Problems, and the snapshot before, may have been large.
         return_memory()
         return result
 
-    def _load(self) -> tuple[Image | None, tuple[Problem, ...]]:
+    def _load(self, now: int) -> tuple[Image | None, tuple[Problem, ...]]:
         if is_image_file(self._source):
             descriptor: int | None = _open(self._source)
             problems: tuple[Problem, ...] = ()
         else:
-            compiled = self._compiler.compile_aside(self._source, is_urgent=self._loaded is None)
+            compiled = self._compiler.compile_aside(self._source, now=now, is_urgent=self._loaded is None)
             descriptor, problems = compiled.descriptor, compiled.problems
         if descriptor is None:
             return None, problems
         try:
-            return self._load_image(descriptor, os.fstat(descriptor).st_size), problems
+            image = self._load_image(descriptor, os.fstat(descriptor).st_size)
+            return _image_at(image, now), (*problems, *_overdue(self._source, image, now))
         finally:
             os.close(descriptor)
 
@@ -209,7 +233,11 @@ class SnapshotStore:
             policies=statistics["policies"],
             statements=statistics["statements"],
             image_bytes=statistics["image_bytes"],
+            shadow_entries=len(image.shadow_entries),
+            shadow_expires_at=image.shadow_entries[0].until if image.shadow_entries else 0,
         )
+        for entry in image.shadow_entries[:_LOGGED_ENTRIES]:
+            self._log.info("in_shadow", kind=entry.kind.word, id=entry.id, until=moment_text(entry.until))
         return ReloadResult(ReloadOutcome.APPLIED, loaded, problems)
 
     def _problems_of(self, error: SidecarError) -> tuple[Problem, ...]:
@@ -243,6 +271,7 @@ class SnapshotStore:
             "warnings": warnings,
             "seconds": round(seconds, 3),
             "revision": result.snapshot.image.revision if result.snapshot is not None else "",
+            "in_shadow": len(result.snapshot.image.shadow_entries) if result.snapshot is not None else 0,
         }
         if result.outcome is ReloadOutcome.FAILED:
             self._log.error("snapshot_reload", **values)
@@ -285,9 +314,12 @@ def load_image_file(path: Path) -> Image:
         os.close(descriptor)
 
 
-def read_snapshot(path: Path, *, progress: Progress | None = None) -> tuple[Image, tuple[Problem, ...]]:
+def read_snapshot(path: Path, *, now: int, progress: Progress | None = None) -> tuple[Image, tuple[Problem, ...]]:
     """
     Return what *path* holds, a source or an image, and the warnings about it. It is compiled in this process.
+
+    Args:
+        now: Seconds since the epoch: what stands in shadow then is in force only beside the rest.
 
     Raises:
         SourceUnavailableError: It cannot be read.
@@ -295,14 +327,40 @@ def read_snapshot(path: Path, *, progress: Progress | None = None) -> tuple[Imag
         ImageError: The image is damaged, or of another version.
     """
     if is_image_file(path):
-        return load_image_file(path), ()
-    compiled = compile_source(path, progress=progress)
+        image = load_image_file(path)
+        return _image_at(image, now), _overdue(path, image, now)
+    compiled = compile_source(path, now=now, progress=progress)
     if compiled.image is None:
         count = sum(problem.severity is Severity.ERROR for problem in compiled.problems)
         raise PolicySyntaxError(
             f"the source `{path}` has {count} error{'s' if count != 1 else ''}", problems=compiled.problems
         )
     return Image.from_bytes(compiled.image), compiled.problems
+
+
+def _image_at(image: Image, now: int) -> Image:
+    """Return *image*, or that which is in force once everything in its shadow should be."""
+    if image.shadow_entries and image.shadow_entries[-1].until <= now:
+        return image.with_shadow_in_force()
+    return image
+
+
+def _overdue(path: Path, image: Image, now: int) -> tuple[Problem, ...]:
+    """Warn of what should be in force by now and is not, since an image holds more that is still in shadow."""
+    over = [entry for entry in image.shadow_entries if entry.until <= now]
+    if not over or len(over) == len(image.shadow_entries):
+        return ()
+    return tuple(
+        Problem(
+            Severity.WARNING,
+            str(path),
+            "$",
+            f"{entry.kind.word} {quote(entry.id)} should be in force since {moment_text(entry.until)}: "
+            "only what is allowed with it and without it is allowed",
+            "compile the source again",
+        )
+        for entry in over
+    )
 
 
 def _open(path: Path) -> int:

@@ -123,6 +123,7 @@ class TelemetryCollector(Collector):
 
     def _metrics(self, parts: Sequence[Telemetry], times: Sequence[float]) -> Iterator[Metric]:
         yield _decisions(parts)
+        yield _shadow_decisions(parts)
         yield _histogram(
             "sidecar_read_duration_seconds",
             "Time to read one request: parsing it and finding its principal, action and keys in the snapshot.",
@@ -187,6 +188,22 @@ def _decisions(parts: Sequence[Telemetry]) -> Metric:
             Reason(reason).word or "unspecified",
         ]
         family.add_metric(labels, count)
+    return family
+
+
+def _shadow_decisions(parts: Sequence[Telemetry]) -> Metric:
+    family = CounterMetricFamily(
+        "sidecar_shadow_decisions",
+        "Decisions given while something stood in shadow, and what they would be if it were in force.",
+        labels=["decision", "shadow_decision"],
+    )
+    if not parts:
+        return family
+    given = [decision for decision in Decision if decision]
+    for decision in given:
+        for shadow in given:
+            count = sum(part["shadow"].get((decision.value, shadow.value), 0) for part in parts)
+            family.add_metric([decision.name.lower(), shadow.name.lower()], count)
     return family
 
 

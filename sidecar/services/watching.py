@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Reloading when somebody asks and when the files change.
+Reloading when somebody asks, when the files change and when something comes into force by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from sidecar.services.log import Log, NullLog
 
 #: Seconds after which a source that never comes to rest is reloaded all the same.
 _LONGEST_SETTLING = 30.0
+#: Least and most seconds of a wait for a moment: the clock may be set meanwhile.
+_LEAST_WAIT, _LONGEST_WAIT = 0.05, 60.0
 
 
 class Reloadable(Protocol):
@@ -28,6 +30,10 @@ class Reloadable(Protocol):
         """Fingerprint now."""
         ...
 
+    def seconds_until_due(self) -> float | None:
+        """Seconds until a reload is needed though nothing changes; None: there is none to come."""
+        ...
+
     def reload(self) -> object:
         """Try again."""
         ...
@@ -35,7 +41,7 @@ class Reloadable(Protocol):
 
 class SourceWatcher:
     """
-    Reloads on request, and when the source has changed and then come to rest.
+    Reloads on request, when the source has changed and then come to rest, and when a reload falls due.
 
     Files are looked at now and then rather than subscribed to: that works on every file system,
     network mounts and Kubernetes volumes included.
@@ -77,16 +83,30 @@ class SourceWatcher:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(self._interval or None)
+            self._wake.wait(self._next_look())
             self._wake.clear()
             if self._stopped.is_set():
                 return
             if self._requested.is_set():
                 self._requested.clear()
                 self._reload_apart("requested")
+            elif self._is_due():
+                self._reload_apart("shadow_ended")
             elif self._interval and self._target.fingerprint() != self._target.tried_fingerprint:
                 if self._come_to_rest():
                     self._reload_apart("source_changed")
+
+    def _next_look(self) -> float | None:
+        """Return how long to wait; None: until somebody asks."""
+        due = self._target.seconds_until_due()
+        if due is None:
+            return self._interval or None
+        wait = min(max(due, _LEAST_WAIT), _LONGEST_WAIT)
+        return min(wait, self._interval) if self._interval else wait
+
+    def _is_due(self) -> bool:
+        due = self._target.seconds_until_due()
+        return due is not None and due <= 0
 
     def _come_to_rest(self) -> bool:
         """Wait until nothing changes any more, and say whether there is something to reload."""

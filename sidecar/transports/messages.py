@@ -122,6 +122,7 @@ def answer_to_wire(answer: Answer, revision: str) -> pb.AuthorizeResponse:
         reason=answer.reason.word,
         snapshot_revision=revision,
         principal_arn=answer.principal_arn,
+        shadow_decision=_DECISIONS[answer.shadow_decision],
     )
     requirement = answer.mfa_requirement
     if requirement is not None:
@@ -183,6 +184,7 @@ def _explanation(
             for match in matches
         ),
         missing_context_keys=tuple(missing),
+        shadow_decision=Decision(message.shadow_decision),
     )
     return Explanation(answer, message.snapshot_revision)
 

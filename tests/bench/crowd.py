@@ -109,7 +109,7 @@ def move_in(source: Path, state_dir: Path, count: int) -> list[Person]:
     """Give the first users of a source a password and a key each, before a sidecar runs on it."""
     settings = load_settings({"snapshot": str(source), "state_dir": str(state_dir)}, {})
     state_dir.mkdir(mode=0o700)
-    image, _ = read_snapshot(settings.snapshot)
+    image, _ = read_snapshot(settings.snapshot, now=int(time.time()))
     people = [Person(arn, Key()) for arn in user_arns(count)]
     account = image.find_account(ACCOUNT)
     services = open_mfa(settings, audit=NullAudit(), metrics=NullMfaMetrics(), log=NullLog())

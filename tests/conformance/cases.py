@@ -22,12 +22,15 @@ from sidecar.compile.documents import read_json
 from sidecar.compile.policy import parse_policy
 from sidecar.compile.problems import Problems
 from sidecar.compile.session_policies import pack_policies
+from sidecar.compile.shadow import ShadowFile, cast_shadow
+from sidecar.compile.shape import Place
 from sidecar.compile.source import parse_source
 from sidecar.model.decision import Answer, Decision, MfaMethod, MfaRequirement, PolicyLayer, Reason
 from sidecar.model.errors import Problem
 from sidecar.model.policy import Policy, PolicyDocument, PolicyKind
 from sidecar.model.request import AuthorizationRequest, ContextValue
 from sidecar.model.session import BoundProof, MfaProof, SessionClaims, SessionKind, SessionTag
+from sidecar.model.shadow import ShadowEntry, ShadowKind
 from sidecar.model.snapshot import (
     Account,
     FederatedUser,
@@ -100,6 +103,7 @@ class Want:
         error: Field that a ``RequestError`` must name.
         matched: Statements that apply, as ``policy#index``.
         mfa: The requirement; the text ``not given`` where the case says nothing of it.
+        shadow: What the decision would be with what stands in shadow.
     """
 
     decision: Decision | None = None
@@ -109,6 +113,7 @@ class Want:
     matched: tuple[str, ...] | None = None
     missing: tuple[str, ...] | None = None
     mfa: MfaRequirement | str | None = _NOT_GIVEN
+    shadow: Decision | None = None
 
     def differences(self, answer: Answer) -> list[str]:
         """Say in what *answer* is not what was wanted."""
@@ -126,6 +131,8 @@ class Want:
             stated.append(("missing", sorted(self.missing), list(answer.missing_context_keys)))
         if self.mfa != _NOT_GIVEN:
             stated.append(("mfa", self.mfa, answer.mfa_requirement))
+        if self.shadow is not None:
+            stated.append(("shadow", self.shadow, answer.shadow_decision))
         return [f"{what}: want {want!r}, got {got!r}" for what, want, got in stated if want != got]
 
 
@@ -303,14 +310,28 @@ def build_snapshot(given: Given) -> Snapshot:
 
     federated = FederatedUser(FEDERATED_ARN, ACCOUNT, "bob", user.arn)
     session = given.get("session")
-    return Snapshot(
-        accounts=tuple(accounts),
-        organization=_organization(given, builder, owner),
-        resource_policies=tuple(resource_policies),
-        federated_users=(federated,) if principal == "federated" else (),
-        session_policies=policies("session", PolicyKind.SESSION) if session is not None else None,
-        root_is_allowed=given.get("root_is_allowed", True),
+    return _in_shadow(
+        given,
+        Snapshot(
+            accounts=tuple(accounts),
+            organization=_organization(given, builder, owner),
+            resource_policies=tuple(resource_policies),
+            federated_users=(federated,) if principal == "federated" else (),
+            session_policies=policies("session", PolicyKind.SESSION) if session is not None else None,
+            root_is_allowed=given.get("root_is_allowed", True),
+        ),
     )
+
+
+def _in_shadow(given: Given, snapshot: Snapshot) -> Snapshot:
+    """Put what ``shadow`` names into shadow."""
+    until = parse_time(given.get("shadow_until", _FAR_AHEAD))
+    entries = [(ShadowEntry(ShadowKind.POLICY, name, until), "$") for name in given.get("shadow", ())]
+    problems = Problems()
+    snapshot = cast_shadow(Place(problems, "shadow.yaml"), ShadowFile(tuple(entries)), snapshot, managed=())
+    if problems.has_errors:
+        raise CaseError("; ".join(str(problem) for problem in problems.items))
+    return snapshot
 
 
 _GIVEN_KEYS = {
@@ -333,7 +354,11 @@ _GIVEN_KEYS = {
     "user_arn",
     "role_arn",
     "root_is_allowed",
+    "shadow",
+    "shadow_until",
 }
+#: When what stands in shadow comes into force unless a case says otherwise.
+_FAR_AHEAD = "2100-01-01T00:00:00Z"
 
 
 def _organization(given: Given, builder: _Builder, owner: str) -> Organization | None:
@@ -384,7 +409,7 @@ def _organization(given: Given, builder: _Builder, owner: str) -> Organization |
 
 def _snapshot_of_files(files: Given) -> Snapshot:
     """Compile files in the real format of a source; what is not text is written as JSON."""
-    report = parse_source(_file_contents(files))
+    report = parse_source(_file_contents(files), now=parse_time(NOW))
     if report.snapshot is None:
         raise CaseError("; ".join(str(problem) for problem in report.problems))
     return report.snapshot
@@ -505,7 +530,7 @@ def _want(value: object) -> Want:
         value = {"answer": value}
     if not isinstance(value, Mapping):
         raise CaseError(f"not a want: {value!r}")
-    unknown = set(value) - {"answer", "error", "matched", "missing", "mfa"}
+    unknown = set(value) - {"answer", "error", "matched", "missing", "mfa", "shadow"}
     if unknown:
         raise CaseError(f"unknown keys in want: {sorted(unknown)}")
     mfa: MfaRequirement | str | None = _NOT_GIVEN
@@ -522,7 +547,8 @@ def _want(value: object) -> Want:
     if reason is Reason.EXPLICIT_DENY:
         decision = Decision.EXPLICIT_DENY
         layer = PolicyLayer[layer_name] if layer_name else None
-    return Want(decision, layer, reason, matched=matched, missing=missing, mfa=mfa)
+    shadow = Decision[value["shadow"].upper()] if "shadow" in value else None
+    return Want(decision, layer, reason, matched=matched, missing=missing, mfa=mfa, shadow=shadow)
 
 
 def _requirement(value: Any) -> MfaRequirement | None:
@@ -755,7 +781,7 @@ def load_refused(folder: Path = HERE / "refused") -> list[RefusedCase]:
 def find_problems(case: RefusedCase) -> tuple[Problem, ...]:
     """Parse the document or the source of *case* and return its errors."""
     if case.files:
-        report = parse_source(_file_contents(case.files))
+        report = parse_source(_file_contents(case.files), now=parse_time(NOW))
         return tuple(problem for problem in report.problems if problem.severity == "error")
     problems = Problems()
     parse_policy(case.document, kind=case.kind, problems=problems, file="policy.json", check_quota=True)

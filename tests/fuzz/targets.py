@@ -8,6 +8,7 @@ read first in every run.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -21,7 +22,7 @@ from examples.show import read_questions
 from sidecar import core
 from sidecar.compile.documents import DocumentError, read_json, read_yaml
 from sidecar.compile.image import write_image
-from sidecar.compile.layout import HEADER, SECTION, SECTIONS
+from sidecar.compile.layout import HEADER, SECTION, SECTION_NUMBERS, SECTIONS
 from sidecar.compile.policy import parse_policy
 from sidecar.compile.problems import Problems
 from sidecar.compile.source import parse_source
@@ -38,6 +39,7 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
+from tests.fuzz.route_targets import ROUTE_TARGETS, ask_routes, routes_of
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -198,7 +200,8 @@ def _rich_snapshot(principal: str) -> Snapshot:
 
 @functools.cache
 def _rich_bytes(principal: str) -> bytes:
-    return write_image(_rich_snapshot(principal))
+    snapshot = _rich_snapshot(principal)
+    return write_image(dataclasses.replace(snapshot, routes=routes_of(snapshot.accounts)))
 
 
 @functools.cache
@@ -285,9 +288,30 @@ def _run_policy(data: bytes) -> str:
     return "".join(outcomes) + first
 
 
+_SHADOW = b"""- policy: inline:arn:aws:iam::111122223333:user/ada/own
+  until: 2026-12-31
+- {route: orders, until: 2025-12-31T18:00:00Z, note: late}
+"""
+
+
+@functools.cache
+def _beside_shadow() -> dict[str, bytes]:
+    """Give the files of a source that a shadow file may name something of."""
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    user = {"Path": "/", "UserName": "ada", "UserId": "AIDAEXAMPLE", "Arn": "arn:aws:iam::111122223333:user/ada"}
+    dump = {"UserDetailList": [{**user, "UserPolicyList": [{"PolicyName": "own", "PolicyDocument": document}]}]}
+    routes = {"routes": [{"id": "orders", "path": "/orders", "action": "shop:List", "resource": "*"}]}
+    return {"accounts/main.json": json.dumps(dump).encode(), "routes.json": json.dumps(routes).encode()}
+
+
+def _source_seeds() -> list[bytes]:
+    return [name.encode() + b"\n" + content for name, content in {**_files(), "shadow.yaml": _SHADOW}.items()]
+
+
 def _run_source(data: bytes) -> str:
     name, _, content = data.partition(b"\n")
-    report = parse_source({name.decode("utf-8", "replace"): content})
+    beside = _beside_shadow() if name in (b"shadow.yaml", b"shadow.yml", b"shadow.json") else {}
+    report = parse_source({**beside, name.decode("utf-8", "replace"): content}, now=NOW)
     errors = [problem for problem in report.problems if problem.severity == "error"]
     if (report.snapshot is None) != bool(errors):
         raise ValueError("no snapshot without an error, or one in spite of it")
@@ -392,13 +416,43 @@ def _run_edits(data: bytes) -> str:
         image = core.Image.from_bytes(apply_edits(_rich_bytes(principal), data))
     except ImageError as error:
         return _kind(str(error))
-    answers = set()
+    answers = ask_routes(image)
     for question in _rich_questions():
         try:
             answers.add(core.explain(image, question, seconds=NOW, nanos=0, simulation=True).reason.word)
             answers.add(_word(core.authorize(image, core.encode_request(question), seconds=NOW, nanos=0)))
         except RequestError as error:
             answers.add(error.field)
+    return " ".join(sorted(answers))
+
+
+@functools.cache
+def _shadowed_bytes() -> bytes:
+    given = {"identity": {"policies": [_operator_statements()[::7], "Deny"]}, "scps": ["Allow"], "tags": {"team": "red"}}
+    return write_image(build_snapshot({**given, "shadow": ["identity-1"], "shadow_until": "2026-01-02T00:00:00Z"}))
+
+
+def _run_shadow_edits(data: bytes) -> str:
+    """Edit the image inside of an image."""
+    whole = bytearray(_shadowed_bytes())
+    entry = HEADER.struct.size + SECTION_NUMBERS["SHADOW_IMAGE"] * SECTION.struct.size
+    _, _, offset, count = SECTION.struct.unpack_from(whole, entry)
+    whole[offset : offset + count] = apply_edits(bytes(whole[offset : offset + count]), data)
+    _mend_checksum(whole)
+    try:
+        image = core.Image.from_bytes(whole)
+    except ImageError as error:
+        return _kind(str(error))
+    answers = set()
+    for question in _rich_questions()[::5]:
+        # Before the shadow ends and behind it.
+        for seconds in (NOW, NOW + 200_000):
+            try:
+                explained = core.explain(image, question, seconds=seconds, nanos=0, simulation=True)
+                answers.add(explained.shadow_decision.name)
+                answers.add(_word(core.authorize(image, core.encode_request(question), seconds=seconds, nanos=0)))
+            except RequestError as error:
+                answers.add(error.field)
     return " ".join(sorted(answers))
 
 
@@ -864,7 +918,7 @@ TARGETS = (
     Target(
         name="source",
         about="one file of a source, to a snapshot and its image",
-        seeds=lambda: [name.encode() + b"\n" + content for name, content in _files().items()],
+        seeds=_source_seeds,
         run=_run_source,
         tokens=_POLICY_TOKENS,
     ),
@@ -882,6 +936,14 @@ TARGETS = (
         about="fields of an image changed one by one, and decisions with those that load",
         seeds=_edit_seeds,
         run=_run_edits,
+        in_place=0.5,
+        max_bytes=1 << 8,
+    ),
+    Target(
+        name="shadow",
+        about="fields of the image inside of an image changed one by one, and decisions with those that load",
+        seeds=_edit_seeds,
+        run=_run_shadow_edits,
         in_place=0.5,
         max_bytes=1 << 8,
     ),
@@ -986,4 +1048,5 @@ TARGETS = (
     *MFA_TARGETS,
     *TOKEN_TARGETS,
     *CHECK_TARGETS,
+    *ROUTE_TARGETS,
 )

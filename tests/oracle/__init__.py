@@ -13,11 +13,12 @@ It reads the model as it stands and follows ``docs/semantics.md`` section by sec
 ``context``         section 3: the context keys that the sidecar sets
 ``mfa``             section 4: would proving MFA help
 ``session``         section 5: what a session adds
+``shadow``          section 7: what is tried before it is enforced
 ==================  ====================================================================
 
 Nothing here is shared with ``sidecar.compile`` or ``sidecar.core``.
 """
 
-from tests.oracle.decide import decide
+from tests.oracle.shadow import decide
 
 __all__ = ["decide"]

@@ -4,7 +4,8 @@
 from hypothesis import given
 
 from sidecar.compile.image import write_image
-from sidecar.compile.route_ranks import by_rank
+from sidecar.compile.route_fit import fitting_routes
+from sidecar.compile.target_faults import target_fault
 from sidecar.core import Image
 from sidecar.model.route import RouteTable, SegmentKind
 from sidecar.model.snapshot import Account, Snapshot
@@ -24,26 +25,6 @@ def test_table_when_it_was_compiled_then_its_image_is_sound_and_always_the_same(
 
 
 @given(route_tables, requests())
-def test_route_when_a_request_takes_it_then_it_is_the_first_of_all_that_fit_by_rank(
-    table: RouteTable, request: RouteRequest
-) -> None:
-    target = read_target(request.target, table.flags)
-    if target is None:
-        return
-    found = find_route(table, request.method, request.host, target)
-    first = None
-    for _, route in by_rank(table):
-        alone = RouteTable(table.flags, table.callers, (route,))
-        if find_route(alone, request.method, request.host, target) is not None:
-            first = route
-            break
-    # A route with several hosts stands there once for each, so only the first that fits by any of them counts.
-    assert (found is None) == (first is None)
-    if found is not None and all(len(route.hosts) < 2 for route in table.routes):
-        assert found.route is first
-
-
-@given(route_tables, requests())
 def test_target_when_it_was_read_then_nothing_in_it_can_be_read_otherwise(
     table: RouteTable, request: RouteRequest
 ) -> None:
@@ -59,3 +40,22 @@ def test_target_when_it_was_read_then_nothing_in_it_can_be_read_otherwise(
         assert len(found.captures) == len(found.route.captures)
         kinds = [segment.kind for segment in found.route.captures]
         assert all(capture for capture, kind in zip(found.captures, kinds, strict=True) if kind is not SegmentKind.REST)
+
+
+@given(route_tables, requests())
+def test_target_when_it_is_refused_then_there_is_a_reason(table: RouteTable, request: RouteRequest) -> None:
+    fault = target_fault(request.target, table.flags)
+    assert (fault is None) == (read_target(request.target, table.flags) is not None)
+
+
+@given(route_tables, requests())
+def test_route_when_people_ask_why_then_the_first_that_fits_is_the_one(
+    table: RouteTable, request: RouteRequest
+) -> None:
+    target = read_target(request.target, table.flags)
+    if target is None:
+        return
+    found = find_route(table, request.method, request.host, target)
+    fits = fitting_routes(table, method=request.method, host=request.host, segments=target.segments)
+    first = next((fit.route for fit in fits if fit.is_whole), None)
+    assert first is (found.route if found is not None else None)

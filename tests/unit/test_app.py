@@ -29,7 +29,7 @@ class SlowCompiler:
     def __init__(self, **_: object) -> None:
         self._stopped = threading.Event()
 
-    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
+    def compile_aside(self, path: Path, *, now: int, is_urgent: bool) -> CompiledFile:
         self._stopped.wait(60)
         raise SourceUnavailableError("the sidecar is stopping")
 
@@ -40,7 +40,7 @@ class SlowCompiler:
 class BrokenCompiler(SlowCompiler):
     """Fails in a way that nobody thought of."""
 
-    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
+    def compile_aside(self, path: Path, *, now: int, is_urgent: bool) -> CompiledFile:
         raise ZeroDivisionError
 
 

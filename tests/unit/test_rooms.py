@@ -62,6 +62,7 @@ MAY = {
     "rules": set[str](),
     "parties": set[str](),
     "decide": set[str](),
+    "shadow": set[str](),
     "explain": {"python", "allocation"},
     "wire": set[str](),
     "ticket": {"chance"},

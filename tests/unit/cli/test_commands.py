@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,65 @@ def test_compile_when_the_source_is_bad_then_nothing_is_written(tmp_path: Path, 
 def test_compile_when_it_cannot_be_written_then_one_clear_line(source: Path, tmp_path: Path, capsys: Capture) -> None:
     assert run("compile", source, "-o", tmp_path / "nowhere" / "image") == 1
     assert "cannot be written: no such file or directory" in capsys.readouterr().err
+
+
+@pytest.fixture
+def shadowed(source: Path) -> Path:
+    """A source whose one policy stands in shadow for two days."""
+    until = datetime.now(UTC) + timedelta(days=2)
+    (source / "shadow.yaml").write_text(f"- policy: inline:{ADA}/reports\n  until: {until:%Y-%m-%d}\n")
+    return source
+
+
+def test_check_when_something_stands_in_shadow_then_it_says_what_and_until_when(
+    shadowed: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run("check", shadowed) == 0
+    first, _ = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"in shadow until \d{{4}}-\d\d-\d\dT00:00:00Z: policy inline:{ADA}/reports", first)
+    assert run("compile", shadowed, "-o", tmp_path / "image") == 0
+    assert capsys.readouterr().out.startswith(first)
+
+    for arguments in (("check", shadowed), ("check", tmp_path / "image")):
+        assert run(*arguments, "--json") == 0
+        (entry,) = output(capsys)["snapshot"]["shadow"]
+        assert entry == {"policy": f"inline:{ADA}/reports", "until": first.split(": ")[0].rpartition(" ")[2]}
+
+
+@pytest.mark.parametrize("command", ["authorize", "explain"])
+def test_questions_when_something_stands_in_shadow_then_what_would_be_is_shown(
+    command: str, shadowed: Path, capsys: Capture
+) -> None:
+    assert run(command, "--snapshot", shadowed, *question()) == 3
+    assert "\n  with what stands in shadow: ALLOW\n" in capsys.readouterr().out
+    assert run(command, "--snapshot", shadowed, *question(), "--json") == 3
+    assert output(capsys)["shadow_decision"] == "ALLOW"
+
+
+def test_compile_when_entries_end_one_after_the_other_then_it_warns(
+    shadowed: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    with (shadowed / "shadow.yaml").open("a") as file:
+        until = datetime.now(UTC) + timedelta(days=9)
+        file.write(f"- {{route: orders, until: {until:%Y-%m-%d}}}\n")
+    routes = [{"id": "orders", "path": "/orders", "action": "shop:List", "resource": "*"}]
+    (shadowed / "routes.json").write_text(json.dumps({"routes": routes}))
+
+    assert run("check", shadowed) == 0
+    assert run("compile", "--strict", shadowed, "-o", tmp_path / "image") == 1
+    assert not (tmp_path / "image").exists()
+    assert run("compile", shadowed, "-o", tmp_path / "image") == 0
+
+    assert "give all of them one date" in capsys.readouterr().err
+
+
+def test_explain_when_asked_with_the_shadow_then_that_is_in_force(shadowed: Path, capsys: Capture) -> None:
+    assert run("explain", "--with-shadow", "--snapshot", shadowed, *question(), "--json") == 0
+    shown = output(capsys)
+    assert shown["shadow_decision"] is None
+    assert [match["policy"] for match in shown["matched_statements"]] == [f"inline:{ADA}/reports"]
+    assert run("explain", "--with-shadow", *question()) == 1
+    assert "name the files: --snapshot" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["authorize", "explain"])

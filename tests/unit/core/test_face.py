@@ -68,7 +68,7 @@ def _compare(case: Case) -> int:
 
     assert _as_answer(response) == want, case.id
     assert response.snapshot_revision == loaded.revision
-    assert response.shadow_decision == pb.DECISION_UNSPECIFIED
+    assert response.shadow_decision == int(explained.shadow_decision)
     assert response.SerializeToString() == data, "the bytes are those that protobuf writes"
     return 1
 

@@ -26,12 +26,12 @@ def test_child_when_the_source_is_good_then_it_gives_the_image_that_we_would_mak
         scratch_dir=tmp_path, timeout=60, progress=lambda done, total, what: steps.append((done, total, what))
     )
 
-    compiled = compiler.compile_aside(source, is_urgent=True)
+    compiled = compiler.compile_aside(source, now=0, is_urgent=True)
 
     assert compiled.descriptor is not None
     image = Image.from_fd(compiled.descriptor, os.fstat(compiled.descriptor).st_size)
     os.close(compiled.descriptor)
-    ours = compile_source(source).image
+    ours = compile_source(source, now=0).image
     assert ours is not None
     assert image.revision == Image.from_bytes(ours).revision
     assert compiled.problems == ()
@@ -42,22 +42,22 @@ def test_child_when_the_source_is_good_then_it_gives_the_image_that_we_would_mak
 def test_child_when_the_source_is_bad_then_it_gives_the_problems(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source", action="nonsense")
 
-    compiled = make_compiler(tmp_path).compile_aside(source, is_urgent=True)
+    compiled = make_compiler(tmp_path).compile_aside(source, now=0, is_urgent=True)
 
     assert compiled.descriptor is None
-    assert compiled.problems == compile_source(source).problems
+    assert compiled.problems == compile_source(source, now=0).problems
 
 
 def test_child_when_there_is_no_source_then_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="does not exist"):
-        make_compiler(tmp_path).compile_aside(tmp_path / "nothing", is_urgent=True)
+        make_compiler(tmp_path).compile_aside(tmp_path / "nothing", now=0, is_urgent=True)
 
 
 def test_child_when_it_is_no_source_then_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "file.tar").write_bytes(b"nonsense")
 
     with pytest.raises(PolicySyntaxError):
-        make_compiler(tmp_path).compile_aside(tmp_path / "file.tar", is_urgent=True)
+        make_compiler(tmp_path).compile_aside(tmp_path / "file.tar", now=0, is_urgent=True)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_child_when_it_is_no_source_then_it_says_so(tmp_path: Path) -> None:
 )
 def test_child_when_it_fails_then_that_is_a_fault_of_ours(tmp_path: Path, script: str) -> None:
     with pytest.raises(InternalError) as caught:
-        make_compiler(tmp_path, script).compile_aside(tmp_path, is_urgent=True)
+        make_compiler(tmp_path, script).compile_aside(tmp_path, now=0, is_urgent=True)
 
     assert caught.value.message == "the compiler failed"
     assert "exit status" in str(caught.value.cause)
@@ -82,7 +82,7 @@ def test_child_when_it_says_much_on_standard_error_then_the_last_of_it_is_kept(t
     script = "import sys; sys.stderr.write('x' * 1_000_000 + 'the end'); sys.exit(1)"
 
     with pytest.raises(InternalError) as caught:
-        make_compiler(tmp_path, script).compile_aside(tmp_path, is_urgent=True)
+        make_compiler(tmp_path, script).compile_aside(tmp_path, now=0, is_urgent=True)
 
     assert str(caught.value.cause).endswith("the end")
     assert len(str(caught.value.cause)) < 10_000
@@ -90,7 +90,9 @@ def test_child_when_it_says_much_on_standard_error_then_the_last_of_it_is_kept(t
 
 def test_child_when_it_takes_too_long_then_it_is_ended(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="took longer than"):
-        make_compiler(tmp_path, "import time; time.sleep(600)", timeout=0.2).compile_aside(tmp_path, is_urgent=True)
+        make_compiler(tmp_path, "import time; time.sleep(600)", timeout=0.2).compile_aside(
+            tmp_path, now=0, is_urgent=True
+        )
 
 
 def test_child_when_it_is_stopped_then_it_ends_and_no_other_begins(tmp_path: Path) -> None:
@@ -110,15 +112,15 @@ def test_child_when_it_is_stopped_then_it_ends_and_no_other_begins(tmp_path: Pat
     stopping = threading.Thread(target=stop)
     stopping.start()
     with pytest.raises(SourceUnavailableError, match="stopping"):
-        compiler.compile_aside(tmp_path, is_urgent=True)
+        compiler.compile_aside(tmp_path, now=0, is_urgent=True)
     stopping.join(60)
     with pytest.raises(SourceUnavailableError, match="stopping"):
-        compiler.compile_aside(tmp_path, is_urgent=True)
+        compiler.compile_aside(tmp_path, now=0, is_urgent=True)
 
 
 def test_child_when_there_is_no_room_for_the_image_then_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="no scratch file"):
-        ChildCompiler(scratch_dir=tmp_path / "nothing", timeout=60).compile_aside(tmp_path, is_urgent=True)
+        ChildCompiler(scratch_dir=tmp_path / "nothing", timeout=60).compile_aside(tmp_path, now=0, is_urgent=True)
 
 
 @pytest.mark.parametrize("is_urgent", [True, False])
@@ -126,6 +128,6 @@ def test_child_when_others_are_served_meanwhile_then_they_go_first(tmp_path: Pat
     script = "import sys; sys.stderr.write('nice ' + sys.argv[3]); sys.exit(1)"
 
     with pytest.raises(InternalError) as caught:
-        make_compiler(tmp_path, script).compile_aside(tmp_path, is_urgent=is_urgent)
+        make_compiler(tmp_path, script).compile_aside(tmp_path, now=0, is_urgent=is_urgent)
 
     assert str(caught.value.cause).endswith("nice 0" if is_urgent else "nice 10")

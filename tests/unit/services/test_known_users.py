@@ -22,7 +22,7 @@ class Snapshots:
 @pytest.fixture
 def known(tmp_path: Path) -> KnownUsers:
     """What a snapshot with ada and bob knows."""
-    return KnownUsers(Snapshots(read_snapshot(write_source(tmp_path, others=["finance/bob"]))[0]))
+    return KnownUsers(Snapshots(read_snapshot(write_source(tmp_path, others=["finance/bob"]), now=0)[0]))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import inspect
 import pytest
 from prometheus_client import generate_latest
 
+from sidecar.core import Recorder, authorize, encode_request
 from sidecar.model.reload import ReloadOutcome
+from sidecar.model.request import AuthorizationRequest
 from sidecar.services.log import Log, NullLog
 from sidecar.services.metrics import (
     NullMetrics,
@@ -12,6 +14,8 @@ from sidecar.services.metrics import (
     RpcMetrics,
     SnapshotMetrics,
 )
+from tests.conformance.cases import USER_ARN
+from tests.unit.core.asking import image_of
 
 
 def exposition(metrics: PrometheusMetrics) -> str:
@@ -40,10 +44,30 @@ def test_fault_denials_when_recorded_then_they_are_decisions() -> None:
     assert line in exposition(metrics)
 
 
+def test_decision_when_something_stands_in_shadow_then_every_pair_of_labels_is_there() -> None:
+    recorder = Recorder()
+    metrics = PrometheusMetrics(recorder)
+    image = image_of(identity="Allow", boundary="Deny", shadow=["boundary"])
+    asked = AuthorizationRequest(USER_ARN, "s3:GetObject", "*")
+
+    authorize(image, encode_request(asked), seconds=0, nanos=0, recorder=recorder)
+
+    samples = [line for line in exposition(metrics).splitlines() if line.startswith("sidecar_shadow_decisions_total")]
+    words = ("allow", "explicit_deny", "implicit_deny")
+    assert sorted(samples) == sorted(
+        f'sidecar_shadow_decisions_total{{decision="{given}",shadow_decision="{shadow}"}}'
+        f" {float((given, shadow) == ('allow', 'explicit_deny'))}"
+        for given in words
+        for shadow in words
+    )
+
+
 def test_snapshot_when_recorded_then_it_is_described() -> None:
     metrics = PrometheusMetrics()
 
-    metrics.record_snapshot(loaded_at=5.0, principals=1, policies=2, statements=3, image_bytes=4)
+    metrics.record_snapshot(
+        loaded_at=5.0, principals=1, policies=2, statements=3, image_bytes=4, shadow_entries=5, shadow_expires_at=6
+    )
     metrics.record_reload(ReloadOutcome.FAILED, 0.5, errors=7, warnings=8)
 
     text = exposition(metrics)
@@ -53,6 +77,8 @@ def test_snapshot_when_recorded_then_it_is_described() -> None:
         "sidecar_policy_snapshot_policies 2.0",
         "sidecar_policy_snapshot_statements 3.0",
         "sidecar_policy_snapshot_bytes 4.0",
+        "sidecar_shadow_entries 5.0",
+        "sidecar_shadow_expires_timestamp_seconds 6.0",
         'sidecar_policy_reloads_total{result="failed"} 1.0',
         'sidecar_policy_reloads_total{result="applied"} 0.0',
         'sidecar_policy_source_problems{severity="error"} 7.0',

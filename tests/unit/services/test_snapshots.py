@@ -19,6 +19,7 @@ from sidecar.model.errors import (
     SourceUnavailableError,
 )
 from sidecar.model.reload import ReloadOutcome
+from sidecar.model.shadow import ShadowEntry, ShadowKind
 from sidecar.services.compiling import CompiledFile
 from sidecar.services.metrics import NullMetrics
 from sidecar.services.snapshots import SnapshotStore, is_image_file, source_fingerprint
@@ -34,10 +35,12 @@ class FakeCompiler:
         self.results = list(results)
         self.stopped = False
         self.urgent: list[bool] = []
+        self.times: list[int] = []
         self.before: Callable[[], object] = lambda: None
 
-    def compile_aside(self, path: Path, *, is_urgent: bool) -> CompiledFile:
+    def compile_aside(self, path: Path, *, now: int, is_urgent: bool) -> CompiledFile:
         self.urgent.append(is_urgent)
+        self.times.append(now)
         self.before()
         result = self.results.pop(0)
         if isinstance(result, SidecarError):
@@ -63,7 +66,7 @@ class Recorder(NullMetrics):
     def record_reload(self, outcome: ReloadOutcome, seconds: float, errors: int, warnings: int) -> None:
         self.reloads.append((outcome, errors, warnings))
 
-    def record_snapshot(self, *, loaded_at: float, **_numbers: int) -> None:
+    def record_snapshot(self, *, loaded_at: float, **_numbers: object) -> None:
         self.snapshots.append(loaded_at)
 
 
@@ -89,7 +92,7 @@ def load_image(descriptor: int, size: int) -> Image:
     if text == "damaged":
         raise ImageError("the image cannot be used: it is damaged")
     statistics = {"principals": 1, "policies": 2, "statements": 3, "image_bytes": size}
-    return cast(Image, SimpleNamespace(revision=text, statistics=statistics))
+    return cast(Image, SimpleNamespace(revision=text, statistics=statistics, shadow_entries=()))
 
 
 def make_store(source: Path, compiler: FakeCompiler, metrics: Recorder, log: Log | None = None) -> SnapshotStore:
@@ -133,7 +136,7 @@ def test_reload_when_it_compiles_then_the_image_is_in_place(source: Path) -> Non
     assert second.is_applied
     assert second.problems == (WARNING,)
     assert metrics.reloads == [(ReloadOutcome.APPLIED, 0, 1)] * 2
-    assert metrics.snapshots == [1.0, 1.125]
+    assert metrics.snapshots == [1.125, 1.375]
 
 
 def test_reload_when_the_revision_is_the_same_then_nothing_is_swapped(source: Path) -> None:
@@ -283,3 +286,111 @@ def test_image_file_when_served_then_no_compiler_is_asked(tmp_path: Path) -> Non
     assert store.reload().is_applied
     assert store.image is not None
     assert store.image.revision == "IAMIMAGE one"
+
+
+# What stands in shadow.
+
+
+def shadowed(*ends: int, revision: str = "shadowed") -> Image:
+    """Make an image in whose shadow something ends at each of *ends*, seconds since the epoch."""
+    entries = tuple(ShadowEntry(ShadowKind.POLICY, f"policy-{end}", end) for end in ends)
+    statistics = {"principals": 1, "policies": 2, "statements": 3, "image_bytes": 4}
+    after = SimpleNamespace(revision=f"{revision}, all in force", statistics=statistics, shadow_entries=())
+    return cast(
+        Image,
+        SimpleNamespace(
+            revision=revision, statistics=statistics, shadow_entries=entries, with_shadow_in_force=lambda: after
+        ),
+    )
+
+
+class Clock:
+    """A clock that the test sets, in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> int:
+        return int(self.seconds * 1e9)
+
+
+def store_with(
+    source: Path, clock: Clock, compiler: FakeCompiler, images: list[Image], log: Log | None = None
+) -> SnapshotStore:
+    """Make a store that loads *images* one after the other."""
+    return SnapshotStore(
+        source=source, compiler=compiler, now=clock, log=log, load_image=lambda descriptor, size: images.pop(0)
+    )
+
+
+def test_reload_when_something_stands_in_shadow_then_it_is_due_when_that_ends(source: Path) -> None:
+    clock, log = Clock(1000), Log()
+    store = store_with(source, clock, FakeCompiler("a", "b"), [shadowed(1060, 2000), shadowed(2000, revision="b")], log)
+    assert store.seconds_until_due() is None
+
+    store.reload()
+
+    assert store.seconds_until_due() == 60
+    assert ("info", "in_shadow", {"kind": "policy", "id": "policy-1060", "until": "1970-01-01T00:17:40Z"}) in log.events
+    clock.seconds = 1060.5
+    assert store.seconds_until_due() == -0.5
+    store.reload()
+    assert store.seconds_until_due() == 2000 - 1060.5
+
+
+def test_reload_when_nothing_stands_in_shadow_then_it_is_never_due(source: Path) -> None:
+    store = store_with(source, Clock(1000), FakeCompiler("a"), [shadowed()])
+
+    store.reload()
+
+    assert store.seconds_until_due() is None
+
+
+def test_compiler_when_asked_then_it_is_told_the_time(source: Path) -> None:
+    compiler = FakeCompiler("a")
+    store_with(source, Clock(1000.9), compiler, [shadowed()]).reload()
+
+    assert compiler.times == [1000]
+
+
+def test_reload_when_it_fails_though_something_ended_then_it_is_tried_again(source: Path) -> None:
+    clock = Clock(1000)
+    store = store_with(source, clock, FakeCompiler("a", (ERROR,)), [shadowed(1010, 9000)])
+    store.reload()
+    clock.seconds = 1010
+
+    assert store.reload().outcome is ReloadOutcome.FAILED
+
+    assert store.seconds_until_due() == 60
+
+
+def test_reload_when_it_fails_before_anything_ends_then_it_waits_for_that(source: Path) -> None:
+    clock = Clock(1000)
+    store = store_with(source, clock, FakeCompiler("a", (ERROR,)), [shadowed(9000)])
+    store.reload()
+    store.reload()
+
+    assert store.seconds_until_due() == 8000
+
+
+def test_image_file_when_all_in_its_shadow_has_ended_then_that_is_in_force(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"IAMIMAGE")
+    clock = Clock(1000)
+    store = store_with(tmp_path / "image", clock, FakeCompiler(), [shadowed(1010, 1020)] * 3)
+    store.reload()
+    clock.seconds = 1010
+
+    result = store.reload()
+
+    assert result.outcome is ReloadOutcome.UNCHANGED
+    (problem,) = result.problems
+    assert problem.severity is Severity.WARNING
+    assert "policy `policy-1010` should be in force since 1970-01-01T00:16:50Z" in problem.message
+    assert problem.help == "compile the source again"
+    assert store.seconds_until_due() == 10
+    clock.seconds = 1020
+    result = store.reload()
+    assert (result.outcome, result.problems) == (ReloadOutcome.APPLIED, ())
+    assert store.image is not None
+    assert store.image.revision == "shadowed, all in force"
+    assert store.seconds_until_due() is None

@@ -17,9 +17,13 @@ class Target:
         self.reloads = 0
         self.reloaded = threading.Semaphore(0)
         self.failure: Exception | None = None
+        self.due: float | None = None
 
     def fingerprint(self) -> bytes:
         return self.now
+
+    def seconds_until_due(self) -> float | None:
+        return self.due
 
     def reload(self) -> None:
         self.reloads += 1
@@ -122,3 +126,27 @@ def test_watcher_when_a_reload_breaks_then_it_goes_on(target: Target, watcher: S
     watcher.request_reload()
 
     assert target.reloaded.acquire(timeout=60)
+
+
+@pytest.mark.parametrize("interval", [0.0, 600.0])
+def test_watcher_when_a_reload_falls_due_then_it_reloads_by_itself(target: Target, interval: float) -> None:
+    target.due = 0.01
+    watcher = SourceWatcher(target=target, interval=interval, settle=0.01)
+
+    watcher.start()
+    target.due = -0.01
+
+    assert target.reloaded.acquire(timeout=60)
+    watcher.stop()
+
+
+def test_watcher_when_a_reload_is_due_far_away_then_it_waits(target: Target) -> None:
+    target.due = 1e9
+    watcher = SourceWatcher(target=target, interval=0.01, settle=0.01)
+    watcher.start()
+
+    assert not target.reloaded.acquire(timeout=0.1)
+
+    target.now = b"second"
+    assert target.reloaded.acquire(timeout=60)
+    watcher.stop()

@@ -46,7 +46,13 @@ CONTEXT = {
 
 def answers() -> list[Answer]:
     return [
-        Answer(Decision.ALLOW, PolicyLayer.IDENTITY, Reason.IDENTITY_ALLOW, principal_arn=ADA),
+        Answer(
+            Decision.ALLOW,
+            PolicyLayer.IDENTITY,
+            Reason.IDENTITY_ALLOW,
+            principal_arn=ADA,
+            shadow_decision=Decision.EXPLICIT_DENY,
+        ),
         Answer(
             Decision.IMPLICIT_DENY,
             PolicyLayer.IDENTITY,
