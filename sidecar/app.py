@@ -32,6 +32,7 @@ from sidecar.services.authorizer import Authorizer
 from sidecar.services.compiling import ChildCompiler
 from sidecar.services.decision_log import DecisionLog
 from sidecar.services.decision_log_settings import DecisionLogSettings
+from sidecar.services.http_authz_metrics import PrometheusHttpAuthzMetrics
 from sidecar.services.known_users import KnownUsers, KnowsUser, know_everybody
 from sidecar.services.log import Log
 from sidecar.services.metrics import PrometheusMetrics
@@ -60,6 +61,7 @@ from sidecar.transports.decision_records import RecordRenderer
 from sidecar.transports.decision_source import CoreRecords
 from sidecar.transports.grpc_server import GrpcListener
 from sidecar.transports.grpc_services import management_methods
+from sidecar.transports.http_authz.listener import http_authz_listener
 from sidecar.transports.http_server import HttpListener, build_application
 from sidecar.transports.mfa_service import MFA_SERVICE, mfa_methods
 from sidecar.transports.permissions import SESSION_SERVICE, Permissions
@@ -262,6 +264,15 @@ class Application:
         if settings.http is not None:
             web = build_application(registry=metrics.registry, not_ready_because=self._not_ready_because)
             self._http = HttpListener(address=settings.http, application=web)
+        self._http_authz: HttpListener | None = None
+        if settings.http_authz is not None:
+            self._http_authz = http_authz_listener(
+                settings.http_authz,
+                check=authorizer.check,
+                on_error=settings.check.on_error,
+                log=log,
+                metrics=PrometheusHttpAuthzMetrics(metrics.registry),
+            )
         self._prompt: HttpListener | None = None
         if settings.prompt is not None:
             self._prompt = prompt_listener(
@@ -302,6 +313,8 @@ class Application:
         # Unix sockets come into being under a mask of the whole process, so they come first.
         addresses = [f"data {address}" for address in self._data.start()] if self._data is not None else []
         addresses += [f"management {address}" for address in self._management.start()]
+        if self._http_authz is not None:
+            addresses.append(f"http-authz {self._http_authz.start()}")
         if self._http is not None:
             addresses.append(f"http {self._http.start()}")
         if self._prompt is not None:
@@ -366,6 +379,8 @@ class Application:
         # Those who decide first: whoever asks for health is told before calls are refused.
         if self._data is not None:
             self._data.stop(self._settings.drain_timeout)
+        if self._http_authz is not None:
+            self._http_authz.stop()
         self._management.stop(self._settings.drain_timeout)
         if self._decision_log is not None:
             # Nobody decides any more.
@@ -380,7 +395,7 @@ class Application:
 
 
 def check_settings(settings: Settings) -> CheckSettings:
-    """Return how Envoy is answered; where people prove factors, and in which cookie they come, says the prompt."""
+    """Return how Envoy is answered; where people prove factors, and which cookie names them, the prompt knows."""
     if settings.prompt is None:
         return settings.check
     return dataclasses.replace(

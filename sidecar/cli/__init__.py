@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from sidecar import __version__
-from sidecar.cli import login, mfa, questions, serving, session_keys, snapshots, sources, users
+from sidecar.cli import login, mfa, questions, routes, serving, session_keys, snapshots, sources, users
 from sidecar.cli.output import ExitStatus, error_to_json, print_error, print_json, print_line
 from sidecar.model.errors import SidecarError
 
@@ -41,6 +41,7 @@ serving.add_to(app)
 sources.add_to(app)
 questions.add_to(app)
 snapshots.add_to(app)
+routes.add_to(app)
 mfa.add_to(app)
 login.add_to(app)
 users.add_to(app)

@@ -26,6 +26,7 @@ from sidecar.client.interceptor import (
 from sidecar.client.proof_required import ProofRequired, proof_required_by
 from sidecar.client.sessions import Identity, Session, SessionClient
 from sidecar.client.step_up import AsyncStepUpClient, StepUpClient, StepUpPrompt
+from sidecar.client.stepping_up import AsyncStepUpInterceptor, StepUpInterceptor
 from sidecar.client.verdict import Question, Verdict
 from sidecar.model.decision import Decision, MfaMethod, MfaRequirement, PolicyLayer
 from sidecar.model.errors import (
@@ -48,6 +49,7 @@ __all__ = [
     "AsyncAuthorizationClient",
     "AsyncAuthorizationInterceptor",
     "AsyncStepUpClient",
+    "AsyncStepUpInterceptor",
     "AuthenticationError",
     "AuthorizationClient",
     "AuthorizationInterceptor",
@@ -71,6 +73,7 @@ __all__ = [
     "SourceUnavailableError",
     "StepUpClient",
     "StepUpExpiredError",
+    "StepUpInterceptor",
     "StepUpPrompt",
     "StepUpRefusedError",
     "StepUpRequiredError",

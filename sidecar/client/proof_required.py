@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How a protected service says that a proof would have a call pass, and how its client reads that.
+How a protected service, or a proxy before it, says that a proof would have a call pass, and how clients read that.
 
 It travels as ``google.rpc.ErrorInfo``, so that a client in any language can read it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from google.rpc import error_details_pb2
@@ -26,13 +26,15 @@ class ProofRequired:
     What a protected service refused for want of a proof.
 
     Attributes:
-        action: What was to be done.
-        resource: On what.
+        action: What was to be done; empty where a proxy has refused, whose ticket knows it.
+        resource: On what; likewise.
+        step_up_ticket: What the challenge is begun with, where a proxy has refused; else empty.
     """
 
     action: str
     resource: str
     requirement: MfaRequirement
+    step_up_ticket: str = field(default="", repr=False)
 
 
 def proof_required_by(error: grpc.RpcError) -> ProofRequired | None:
@@ -61,7 +63,7 @@ def proof_required_to_wire(required: ProofRequired) -> error_details_pb2.ErrorIn
 def proof_required_from_wire(info: error_details_pb2.ErrorInfo) -> ProofRequired:
     """Return what the details of a refusal say; what is not understood counts as not said."""
     age = info.metadata.get("max_age", "")
-    words = info.metadata.get("methods", "").split(",")
+    words = info.metadata.get("methods", "").replace(",", " ").split()
     return ProofRequired(
         action=info.metadata.get("action", ""),
         resource=info.metadata.get("resource", ""),
@@ -70,4 +72,5 @@ def proof_required_from_wire(info: error_details_pb2.ErrorInfo) -> ProofRequired
             methods=tuple(method for method in MfaMethod if method.word in words),
             user_verification=info.metadata.get("user_verification", "") == "true",
         ),
+        step_up_ticket=info.metadata.get("step_up_ticket", ""),
     )

@@ -121,6 +121,7 @@ class StepUpClient(_Calls):
         action: str = "",
         resource: str = "",
         require_user_verification: bool = False,
+        step_up_ticket: str = "",
     ) -> str:
         """
         Have the person of a session prove themselves, and return the session's new token.
@@ -129,6 +130,7 @@ class StepUpClient(_Calls):
             tell: Is called with what to tell the person.
             action: What the proof is to hold for alone, on *resource*; both empty for every call.
             require_user_verification: Whether the key has to verify who touches it.
+            step_up_ticket: What a refused request was told, in place of the three before.
 
         Raises:
             StepUpRefusedError: The person said no.
@@ -136,7 +138,11 @@ class StepUpClient(_Calls):
             SidecarError: The challenge could not be opened, or the session has ended.
         """
         prompt = self.begin(
-            session_token, action=action, resource=resource, require_user_verification=require_user_verification
+            session_token,
+            action=action,
+            resource=resource,
+            require_user_verification=require_user_verification,
+            step_up_ticket=step_up_ticket,
         )
         token = tell(prompt)
         if token is not None:
@@ -145,10 +151,16 @@ class StepUpClient(_Calls):
         return self.collect(session_token, prompt.challenge_id)
 
     def begin(
-        self, session_token: str, *, action: str = "", resource: str = "", require_user_verification: bool = False
+        self,
+        session_token: str,
+        *,
+        action: str = "",
+        resource: str = "",
+        require_user_verification: bool = False,
+        step_up_ticket: str = "",
     ) -> StepUpPrompt:
         """
-        Open a challenge for a session, and return what to tell its person.
+        Open a challenge for a session, and return what to tell its person; arguments are those of `step_up`.
 
         Raises:
             SidecarError: It could not be opened.
@@ -158,6 +170,7 @@ class StepUpClient(_Calls):
             action=action,
             resource=resource,
             require_user_verification=require_user_verification,
+            step_up_ticket=step_up_ticket,
         )
         try:
             challenge = self._stub.BeginChallenge(request, metadata=bearer(session_token), timeout=self._timeout)
@@ -274,6 +287,7 @@ class AsyncStepUpClient(_Calls):
         action: str = "",
         resource: str = "",
         require_user_verification: bool = False,
+        step_up_ticket: str = "",
     ) -> str:
         """
         Have the person of a session prove themselves, and return the session's new token.
@@ -281,7 +295,11 @@ class AsyncStepUpClient(_Calls):
         Args and errors are those of `StepUpClient.step_up`; *tell* may be a coroutine function.
         """
         prompt = await self.begin(
-            session_token, action=action, resource=resource, require_user_verification=require_user_verification
+            session_token,
+            action=action,
+            resource=resource,
+            require_user_verification=require_user_verification,
+            step_up_ticket=step_up_ticket,
         )
         told = tell(prompt)
         token = await told if isawaitable(told) else told
@@ -291,10 +309,16 @@ class AsyncStepUpClient(_Calls):
         return await self.collect(session_token, prompt.challenge_id)
 
     async def begin(
-        self, session_token: str, *, action: str = "", resource: str = "", require_user_verification: bool = False
+        self,
+        session_token: str,
+        *,
+        action: str = "",
+        resource: str = "",
+        require_user_verification: bool = False,
+        step_up_ticket: str = "",
     ) -> StepUpPrompt:
         """
-        Open a challenge for a session, and return what to tell its person.
+        Open a challenge for a session, and return what to tell its person; arguments are those of `step_up`.
 
         Raises:
             SidecarError: It could not be opened.
@@ -304,6 +328,7 @@ class AsyncStepUpClient(_Calls):
             action=action,
             resource=resource,
             require_user_verification=require_user_verification,
+            step_up_ticket=step_up_ticket,
         )
         try:
             challenge = await self._stub.BeginChallenge(request, metadata=bearer(session_token), timeout=self._timeout)

@@ -58,6 +58,7 @@ _HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _MAX_SAN: Final = 2048
 _MAX_CLAIM_VALUE: Final = 1024
 _MAX_FILTER: Final = 256
+_MAX_GUESSES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class _Reader:
         self._rules: list[CallerRule] = []
         self._digests: dict[str, str] = {}
         self._clients: dict[str, str] = {}
+        self._guesses = 0
 
     def callers(self, document: object) -> tuple[CallerRule, ...]:
         """Read the whole list."""
@@ -384,7 +386,7 @@ class _Reader:
             )
             return None
         if text not in self._known.roles:
-            guess = closest(text, self._known.roles)
+            guess = self._closest(text, self._known.roles)
             self._place.error(
                 path,
                 f"the snapshot has no role {quote(text)}",
@@ -392,6 +394,11 @@ class _Reader:
             )
             return None
         return f"arn:{found[1]}:sts::{found[2]}:assumed-role/{found[3]}/"
+
+    def _closest(self, text: str, known: frozenset[str]) -> str:
+        """Return what *text* may be meant to be; among many principals, only the first few times."""
+        self._guesses += 1
+        return closest(text, sorted(known)) if self._guesses <= _MAX_GUESSES else ""
 
     def _session_name(self, text: str, path: str, names: Names) -> Template | None:
         template, wrong = parse_template(text, names, rule=ValueRule.NAME, limit=64)
@@ -421,7 +428,7 @@ class _Reader:
             self._place.error(path, f"the snapshot has no account {found[2]}")
             return None
         if not hole and text not in self._known.users:
-            guess = closest(text, self._known.users)
+            guess = self._closest(text, self._known.users)
             self._place.error(
                 path,
                 f"the snapshot has no user {quote(text)}",

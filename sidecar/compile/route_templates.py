@@ -9,7 +9,7 @@ value may hold is decided here, by the place where it stands, and enforced when 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -357,3 +357,36 @@ def is_capture_name(text: str) -> bool:
     (True, False, False)
     """
     return _NAME.fullmatch(text) is not None and text not in RESERVED_NAMES
+
+
+def written_template(template: Template) -> str:
+    """
+    Return *template* as it is written in a file.
+
+    >>> written_template(parse_resource_template('arn:aws:x:::{{}}/{jwt."a.b".c}', Names({}))[0])
+    'arn:aws:x:::{{}}/{jwt."a.b".c}'
+    """
+    return "".join(_written(piece) for piece in template)
+
+
+def _written(piece: TemplatePiece) -> str:
+    if piece.source is PieceSource.TEXT:
+        return piece.text.replace("{", "{{").replace("}", "}}")
+    if piece.source is PieceSource.CAPTURE:
+        return f"{{{piece.text}}}"
+    source = piece.source.name.lower()
+    if source in _ALONE:
+        return f"{{{source}}}"
+    return (
+        f"{{{source}.{written_claim(piece.text.split(chr(0)))}}}" if source == "jwt" else f"{{{source}.{piece.text}}}"
+    )
+
+
+def written_claim(names: Sequence[str]) -> str:
+    """
+    Return the names of a claim as they are written in a file.
+
+    >>> written_claim(["realm_access", "a.b"])
+    'realm_access."a.b"'
+    """
+    return ".".join(name if _CLAIM_PART.fullmatch(name) else f'"{name}"' for name in names)

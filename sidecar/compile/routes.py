@@ -32,6 +32,7 @@ from sidecar.model.route import (
     MAX_ROUTE_METHODS,
     MAX_ROUTES,
     NO_FLAGS,
+    ApiKeyRule,
     CallerRule,
     ContextTemplate,
     JwtRule,
@@ -96,11 +97,11 @@ def parse_routes(
     reader = _Reader(
         place,
         flags,
-        has_jwt=any(isinstance(rule, JwtRule) for rule in rules),
+        callers=rules,
         has_one_account=len(accounts) < 2,
         owned_services=frozenset(policy.arn.split(":", 3)[2] for policy in resource_policies),
     )
-    return reader.table(value["routes"], rules)
+    return reader.table(value["routes"])
 
 
 def _paths(place: Place, raw: object) -> RouteFlag:
@@ -127,16 +128,24 @@ class _Reader:
     """Reads the routes of one file. Thread-safety: confined to one thread."""
 
     def __init__(
-        self, place: Place, flags: RouteFlag, *, has_jwt: bool, has_one_account: bool, owned_services: frozenset[str]
+        self,
+        place: Place,
+        flags: RouteFlag,
+        *,
+        callers: tuple[CallerRule, ...],
+        has_one_account: bool,
+        owned_services: frozenset[str],
     ) -> None:
         self._place = place
         self._flags = flags
-        self._has_jwt = has_jwt
+        self._callers = callers
+        self._has_jwt = any(isinstance(rule, JwtRule) for rule in callers)
+        self._key_headers = frozenset(rule.header for rule in callers if isinstance(rule, ApiKeyRule))
         self._has_one_account = has_one_account
         self._owned_services = owned_services
         self._ids: dict[str, str] = {}
 
-    def table(self, raw: object, callers: tuple[CallerRule, ...]) -> RouteTable | None:
+    def table(self, raw: object) -> RouteTable | None:
         """Read all routes."""
         items = self._place.array(raw, "$.routes", "`routes`")
         if items is None:
@@ -160,7 +169,7 @@ class _Reader:
                 "use `*.example.com`, or leave `hosts` out where every host has the route",
             )
             return None
-        table = RouteTable(self._flags, callers, tuple(routes))
+        table = RouteTable(self._flags, self._callers, tuple(routes))
         check_ranks(self._place, table, paths)
         return table
 
@@ -320,6 +329,9 @@ class _Reader:
                 "a claim of a JWT, and no caller is one",
                 "add `- jwt: …` to `callers`: it says which filter verifies it",
             )
+        for piece in template or ():
+            if piece.source is PieceSource.HEADER and piece.text in self._key_headers:
+                self._place.error(path, f"the header {quote(piece.text)} holds API keys", "it would end up in records")
         return template or ()
 
     def _context(self, value: JsonObject, path: str, names: Names) -> tuple[ContextTemplate, ...]:

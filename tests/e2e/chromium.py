@@ -296,6 +296,14 @@ class Authenticator:
         """Say whether somebody touches it from now on."""
         self._page.call("WebAuthn.setAutomaticPresenceSimulation", authenticatorId=self._id, enabled=value)
 
+    def move_to(self, page: Page) -> None:
+        """Plug it in where another page can ask it."""
+        held = self._page.call("WebAuthn.getCredentials", authenticatorId=self._id)["credentials"]
+        self.unplug()
+        other = page.plug_in()
+        for credential in held:
+            page.call("WebAuthn.addCredential", authenticatorId=other._id, credential=credential)
+
     def unplug(self) -> None:
         """Take it away."""
         self._page.call("WebAuthn.removeVirtualAuthenticator", authenticatorId=self._id)

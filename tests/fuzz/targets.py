@@ -39,7 +39,8 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
-from tests.fuzz.route_targets import ROUTE_TARGETS, ask_routes, routes_of
+from tests.fuzz.route_targets import ROUTE_TARGETS
+from tests.fuzz.routing_targets import ROUTING_TARGETS, ask_routes, routes_of
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -69,7 +70,7 @@ def _files() -> dict[str, bytes]:
         if path.suffix in (".json", ".yaml")
         and (
             path.parent.name == "accounts"
-            or path.name in ("organization.json", "resource-policies.json", "account-settings.yaml")
+            or path.name in ("organization.json", "resource-policies.json", "account-settings.yaml", "routes.yaml")
         )
     }
 
@@ -1047,6 +1048,7 @@ TARGETS = (
     *CALL_TARGETS,
     *MFA_TARGETS,
     *TOKEN_TARGETS,
-    *CHECK_TARGETS,
     *ROUTE_TARGETS,
+    *ROUTING_TARGETS,
+    *CHECK_TARGETS,
 )

@@ -177,7 +177,14 @@ def test_page_on_the_source_shows_one_that_loads() -> None:
     text = (Path(__file__).parents[3] / "docs" / "snapshot-source.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```(?:json|yaml)\n(.*?)```", text, re.DOTALL)
     names = re.findall(r"^(?:## )?`(accounts/main\.json|[a-z-]+\.(?:json|yaml))`:?$", text, re.MULTILINE)
-    assert names == [FILE, "resource-policies.json", "organization.json", "account-settings.yaml", "shadow.yaml"]
+    assert names == [
+        FILE,
+        "resource-policies.json",
+        "organization.json",
+        "account-settings.yaml",
+        "routes.yaml",
+        "shadow.yaml",
+    ]
     files = {name: block.encode() for name, block in zip(names, blocks, strict=True)}
     report = parse_source(files, now=int(datetime(2026, 12, 1, tzinfo=UTC).timestamp()))
     assert report.problems == ()

@@ -308,3 +308,9 @@ def test_callers_when_there_are_too_many_rules_then_they_are_refused(monkeypatch
     monkeypatch.setattr("sidecar.compile.callers.MAX_CALLER_RULES", 1)
     report = report_of({"session_token": {}}, {"anonymous": {}})
     expect_error(report, "$.callers", "2 rules of callers, more than 1", file=FILE)
+
+
+def test_roles_when_many_are_unknown_then_only_the_first_few_are_guessed_at() -> None:
+    rules = [{"when": [ISSUER], "role": f"{ARN}:role/we{n}", "session_name": "x1"} for n in range(8)]
+    report = report_of({"jwt": {"rules": rules}})
+    assert [problem.help == f"did you mean `{ROLE}`" for problem in report.problems] == [True] * 5 + [False] * 3

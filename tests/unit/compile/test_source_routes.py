@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from sidecar.compile.route_paths import written_path
 from sidecar.compile.route_ranks import by_rank
 from sidecar.compile.source import SourceReport, parse_source
+from sidecar.model import route as route_model
 from sidecar.model.route import (
     MAX_CAPTURES,
     MAX_MIXED,
@@ -335,7 +338,7 @@ def test_action_when_a_value_is_in_it_then_it_is_one_word() -> None:
         ("arn:aws:::11:x", "names no service"),
         ("arn:aws:or ders:::x", "cannot stand in"),
         ("arn:aws:orders::1234:x", "is not an account"),
-        ("arn:aws:orders:::{oder}", "did you mean `{order}`"),
+        ("arn:aws:orders:::{ordre}", "did you mean `{order}`"),
         ("arn:aws:orders:::{}", "has no `{}`"),
         ("arn:aws:orders:::{query}", "needs a name"),
         ("arn:aws:orders:::{query.}", "names nothing"),
@@ -599,3 +602,43 @@ def test_routes_when_they_are_sorted_then_the_more_specific_stands_first() -> No
         ("*.example.com", "r8"),
         *[("*", f"r{number}") for number in (7, 6, 5, 4, 3, 2, 1)],
     ]
+
+
+# The page.
+
+
+def test_page_on_routes_when_its_examples_are_read_then_they_load() -> None:
+    text_of = (Path(__file__).parents[3] / "docs" / "routes.md").read_text(encoding="utf-8")
+    paths, callers = re.findall(r"```yaml\n(.*?)```", text_of, re.DOTALL)
+    acme = Path(__file__).parents[3] / "examples" / "acme" / "accounts" / "acme-prod.json"
+    for block in (paths + "routes: []\n", callers):
+        report = parse_source({"accounts/a.json": acme.read_bytes(), "routes.yaml": block.encode()})
+        assert report.problems == ()
+        assert snapshot_of(report).routes is not None
+    strict = snapshot_of(parse(full_page(), routes=(paths + "routes: []\n").encode())).routes
+    assert strict == table_of()
+
+
+def test_page_on_routes_when_it_names_limits_then_they_are_those_of_the_code() -> None:
+    text_of = (Path(__file__).parents[3] / "docs" / "routes.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (.*?) \| (.*?) \|$", text_of.partition("## Limits")[2], re.MULTILINE))
+    limits = {
+        "routes, hosts of all routes together": (route_model.MAX_ROUTES, route_model.MAX_HOSTED_ROUTES),
+        "hosts, methods, condition keys of a route": (
+            route_model.MAX_ROUTE_HOSTS,
+            route_model.MAX_ROUTE_METHODS,
+            route_model.MAX_ROUTE_CONTEXT,
+        ),
+        "segments of a path, of which not fixed": (MAX_SEGMENTS, MAX_CAPTURES),
+        "routes with text round a name at one place of a path": (MAX_MIXED,),
+        "pieces of a template": (route_model.MAX_TEMPLATE_PIECES,),
+        "rules of callers, counting each client": (route_model.MAX_CALLER_RULES,),
+        "tests of a rule, values of a test, digests of a client": (
+            route_model.MAX_CLAIM_TESTS,
+            route_model.MAX_CLAIM_VALUES,
+            route_model.MAX_KEY_DIGESTS,
+        ),
+    }
+    for what, numbers in limits.items():
+        assert rows[what] == ", ".join(f"{number:,}" for number in numbers)
+    assert rows["path and query of a request"] == f"{route_model.MAX_TARGET:,} bytes"
