@@ -23,7 +23,6 @@ from tests.e2e.shared_site import BASE, SharedSite, shared_site
 from tests.e2e.sidecar_process import PATIENCE
 from tests.e2e.test_prompt import add_key
 
-
 browser = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
 NAVIGATION = {"accept": "text/html", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 
