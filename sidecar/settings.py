@@ -196,7 +196,8 @@ SETTINGS = (
     Setting(
         "check_templates",
         "DIR",
-        "Folder with bodies of Envoy's denials: denied.json, denied.html, step_up.json, step_up.html. Default: built in.",
+        "Folder with bodies of Envoy's denials: denied.json, denied.html, step_up.json, step_up.html; what is not there"
+        " is built in.",
     ),
     Setting(
         "no_step_up_hints",

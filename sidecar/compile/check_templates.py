@@ -2,8 +2,8 @@
 """
 Bodies of denials, cut into pieces ahead: text, and what is filled in.
 
-In a template of JSON ``{{max_age}}`` is a number or ``null`` and ``{{methods}}`` a list, so that both stand without quotes;
-the others are the inside of a string. In a template of HTML everything is text.
+In a template of JSON ``{{max_age}}`` is a number or ``null`` and ``{{methods}}`` a list, so that both stand without
+quotes; the others are the inside of a string. In a template of HTML everything is text.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Body:
 
 
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem;color:#1b1f24;background:#fff}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem;color:#1b1f24}"
     "h1{font-size:1.5rem}a{color:#0b57d0}small{color:#57606a}"
     "@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}a{color:#79b8ff}small{color:#9198a1}}"
 )

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 #: Little endian: size of the whole record, worker, method, decision, sizes of request and answer, time in nanoseconds
-#: since the epoch, nanoseconds that reading and deciding took, sequence number, size of the note, four bytes of nothing.
+#: since the epoch, nanoseconds that reading and deciding took, sequence number, size of the note, four
+#: bytes of nothing.
 HEADER = struct.Struct("<IHBBIIqIIQI4x")
 #: Every record starts at a multiple of this.
 ALIGNMENT = 8

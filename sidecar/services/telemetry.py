@@ -170,7 +170,9 @@ class TelemetryCollector(Collector):
 
 def _decisions(parts: Sequence[Telemetry]) -> Metric:
     family = CounterMetricFamily(
-        "sidecar_decisions", "Decisions given by Authorize, BatchAuthorize and Check.", labels=["decision", "layer", "reason"]
+        "sidecar_decisions",
+        "Decisions given by Authorize, BatchAuthorize and Check.",
+        labels=["decision", "layer", "reason"],
     )
     if not parts:
         return family
@@ -233,7 +235,9 @@ def _of_data_listener(parts: Sequence[Telemetry]) -> Iterator[Metric]:
         tokens.add_metric(["opened"], sum(part["tokens_opened"] for part in parts))
         tokens.add_metric(["known"], sum(part["tokens_known"] for part in parts))
     yield tokens
-    told = CounterMetricFamily("sidecar_check_responses", "Answers to Envoy's Check, by what they say.", labels=["response"])
+    told = CounterMetricFamily(
+        "sidecar_check_responses", "Answers to Envoy's Check, by what they say.", labels=["response"]
+    )
     if parts:
         for result in CheckResult:
             told.add_metric([result.word], sum(part["told"][result] for part in parts))

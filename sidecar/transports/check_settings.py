@@ -37,7 +37,9 @@ def parse_check_settings(
     if not (trusted_hops.isascii() and trusted_hops.isdigit()) or int(trusted_hops[:9]) > _MAX_HOPS:
         raise SettingsError(f"`trusted_hops`: `{trusted_hops}` is no whole number from 0 to {_MAX_HOPS}")
     if on_error not in _ON_ERROR:
-        raise SettingsError(f"`check_on_error`: `{on_error}` is unknown", help=f"the choices are {', '.join(_ON_ERROR)}")
+        raise SettingsError(
+            f"`check_on_error`: `{on_error}` is unknown", help=f"the choices are {', '.join(_ON_ERROR)}"
+        )
     return CheckSettings(
         trusted_hops=int(trusted_hops),
         on_error=_ON_ERROR[on_error],

@@ -162,7 +162,7 @@ def _context(request: pb.AuthorizeRequest) -> dict[str, str | list[str]]:
 
 
 def _of_check(note: bytes) -> dict[str, Any]:
-    """Return what a request of Envoy adds: its route and id where it has them, and what it asked for, without the query."""
+    """Return what a request of Envoy adds: its route and id where it has them, and what was asked for, but no query."""
     texts = [text.decode("utf-8", "replace") for text in note.split(b"\0")]
     route, request_id, method, host, path = (*texts, "", "", "", "", "")[:5]
     found: dict[str, Any] = {"route": route} if route else {}

@@ -33,6 +33,7 @@ from sidecar.model.snapshot import Snapshot
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.conformance.cases import FEDERATED_ARN, OTHER_ACCOUNT, SESSION_ARN, USER_ARN, build_snapshot
 from tests.fuzz.call_target import CALL_TARGETS
+from tests.fuzz.check_targets import CHECK_TARGETS
 from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
@@ -984,4 +985,5 @@ TARGETS = (
     *CALL_TARGETS,
     *MFA_TARGETS,
     *TOKEN_TARGETS,
+    *CHECK_TARGETS,
 )

@@ -132,6 +132,7 @@ def listening(
     workers: int = 1,
     by: Image | None = None,
     log: Mapping[str, Any] | None = None,
+    check: core.CheckPlan | None = None,
     unix: bool = False,
 ) -> Iterator[Listener]:
     """
@@ -151,7 +152,10 @@ def listening(
         for listener in sockets:
             listener.setblocking(False)
         server = DataServer(
-            [listener.detach() for listener in sockets], workers=workers, limits=(limits or DataLimits()).for_core()
+            [listener.detach() for listener in sockets],
+            workers=workers,
+            limits=(limits or DataLimits()).for_core(),
+            check=check,
         )
         if log is not None:
             server.keep_log(**log)

@@ -9,7 +9,6 @@ go through the compiler; what it refuses, because two routes are equally specifi
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from hypothesis import strategies as st
 

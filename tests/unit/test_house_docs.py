@@ -75,7 +75,8 @@ def test_decision_record_then_the_operations_page_shows_one_and_explains_its_fie
 
     assert keys(shown) == keys(usual)
     explained = {name for row in rows("operations.md", "Fields of a record") for name in re.findall(r"\w+", row[0])}
-    assert explained == set(usual) | {"shadowDecision", "unreadable"}
+    of_check = {"route", "requestID", "http"}
+    assert explained == set(usual) | of_check | {"shadowDecision", "unreadable"}
 
 
 def test_reasons_then_the_developers_page_lists_each() -> None:

@@ -25,10 +25,13 @@ def test_table_when_compared_then_it_names_every_field() -> None:
         "public_url",
         "prompt_proxy",
         "allowed_return_url",
-        *(setting.name for setting in SETTINGS if setting.name.startswith(("data_", "decision_log_"))),
+        "trusted_hops",
+        "no_step_up_hints",
+        *(setting.name for setting in SETTINGS if setting.name.startswith(("data_", "decision_log_", "check_"))),
     }
     assert {setting.name for setting in SETTINGS} - folded == {field.name for field in fields(Settings)} - {
-        "data_limits"
+        "data_limits",
+        "check",
     }
 
 

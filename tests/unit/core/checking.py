@@ -49,7 +49,7 @@ _STATEMENTS: list[dict[str, Any]] = [
 ROUTES: dict[str, Any] = {
     "callers": [
         {"session_token": {}},
-        {"certificate": {"rules": [{"san": "spiffe://example.com/{name}", "user": f"arn:aws:iam::{ACCOUNT}:user/alice"}]}},
+        {"certificate": {"rules": [{"san": "spiffe://example.com/{name}", "user": USER_ARN}]}},
     ],
     "routes": [
         {"id": "list-orders", "methods": ["GET"], "path": "/orders", "action": "shop:ListOrders"},
@@ -154,9 +154,7 @@ def check(
     **given: Any,
 ) -> ext_authz.CheckResponse:
     """Answer the request that `check_request` makes of the arguments."""
-    answer = check_bytes(
-        check_request(path, **given), by=by, settings=settings, recorder=recorder, sessions=sessions
-    )
+    answer = check_bytes(check_request(path, **given), by=by, settings=settings, recorder=recorder, sessions=sessions)
     return ext_authz.CheckResponse.FromString(answer)
 
 
