@@ -38,6 +38,7 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
+from tests.fuzz.step_up_targets import STEP_UP_TARGETS
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -985,5 +986,6 @@ TARGETS = (
     *CALL_TARGETS,
     *MFA_TARGETS,
     *TOKEN_TARGETS,
+    *STEP_UP_TARGETS,
     *CHECK_TARGETS,
 )
