@@ -6,12 +6,14 @@ holds, and the headers in which a proxy states a request.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sidecar import core
 from sidecar.model.errors import RequestError, TicketInvalidError
 from sidecar.services.http_authz_metrics import ProxyKind
 from sidecar.services.sessions.tickets import TicketOpener
 from sidecar.transports.http_authz.answers import answer_to
-from sidecar.transports.http_authz.original import Headers, of_envoy, of_forward_auth, of_nginx
+from sidecar.transports.http_authz.original import Headers, OriginalRequest, of_envoy, of_forward_auth, of_nginx
 from tests.fuzz.harness import Target
 from tests.tickets import KEY, RING, seal_ticket, ticket_content
 
@@ -47,7 +49,7 @@ def _run_content(data: bytes) -> str:
     return f"{opened.methods} {opened.is_for_call} {opened.user_verification} {opened.max_age_seconds is None}"
 
 
-_READERS = {
+_READERS: dict[ProxyKind, Callable[[Headers], OriginalRequest]] = {
     ProxyKind.NGINX: of_nginx,
     ProxyKind.FORWARD: of_forward_auth,
     ProxyKind.ENVOY: lambda headers: of_envoy("GET", b"/orders", headers),
