@@ -41,6 +41,7 @@ from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
 from tests.fuzz.route_targets import ROUTE_TARGETS
 from tests.fuzz.routing_targets import ROUTING_TARGETS, ask_routes, routes_of
+from tests.fuzz.step_up_targets import STEP_UP_TARGETS
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -1050,5 +1051,6 @@ TARGETS = (
     *TOKEN_TARGETS,
     *ROUTE_TARGETS,
     *ROUTING_TARGETS,
+    *STEP_UP_TARGETS,
     *CHECK_TARGETS,
 )
