@@ -30,7 +30,7 @@ class _Page(BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
         arrived = {
             "line": self.requestline,
-            "headers": [[name.lower(), value] for name, value in self.headers.items()],
+            "headers": [f"{name.lower()}: {value}" for name, value in self.headers.items()],
             "body": body.decode("latin-1"),
         }
         page = json.dumps(arrived, indent=2).encode() + b"\n"

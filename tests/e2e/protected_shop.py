@@ -110,7 +110,8 @@ class Reply:
         """What arrived at the shop, which has answered."""
         assert self.status == 200, (self.status, self.headers, self.body)
         told = self.json
-        return Arrived(told["line"], tuple((name, value) for name, value in told["headers"]), told["body"])
+        pairs = tuple(line.partition(": ")[::2] for line in told["headers"])
+        return Arrived(told["line"], pairs, told["body"])
 
 
 @dataclass(frozen=True, slots=True)

