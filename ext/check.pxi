@@ -321,7 +321,7 @@ cdef uint32_t check_write(CheckCall *c, ClockReading now, uint64_t *length) noex
     cdef Out out = out_of(data, CHECK_ANSWER_MOST)
     cdef CheckFacts facts
     cdef uint32_t told
-    if c.result.decision == DECISION_ALLOW:
+    if c.result.decision == DECISION_ALLOW and c.room.match.route != NULL:
         # INVARIANT: the only place that says OK.
         facts = check_facts(c)
         write_allow(
@@ -484,18 +484,17 @@ cdef void answer_check(
 
 cdef bint refuse_check(Desk *desk, uint32_t code, bint too_large, Reply *reply) noexcept nogil:
     # A CheckResponse to a call that fails before anything of it is decided, in place of a status, which a proxy may be told
-    # to take for an allow. *code*: RPC_* that it would fail with.
-    cdef uint32_t http = 503
-    cdef bint is_theirs = code != RPC_RESOURCE_EXHAUSTED and code != RPC_DEADLINE_EXCEEDED
-    cdef Outcome result = implicit(LAYER_UNSPECIFIED, REASON_REQUEST_INVALID if is_theirs or too_large else REASON_INTERNAL_ERROR)
+    # to take for an allow. *code*: RPC_* that it would fail with. No decision is counted: there was none.
+    cdef bint is_theirs = too_large or (code != RPC_RESOURCE_EXHAUSTED and code != RPC_DEADLINE_EXCEEDED)
     if desk.check == NULL:
         return False
-    if too_large:
-        http = 413
-        is_theirs = True
-    elif is_theirs:
-        http = 400
     reply_clear(reply)
-    reply.answer_len = write_refusal(reply.answer + FRAMING, desk.check, result.reason, http, is_theirs)
-    decision_count(&desk.telemetry, result, CHECK_ERROR, DECISION_UNSPECIFIED)
+    reply.answer_len = write_refusal(
+        reply.answer + FRAMING,
+        desk.check,
+        REASON_REQUEST_INVALID if is_theirs else REASON_INTERNAL_ERROR,
+        413 if too_large else 400 if is_theirs else 503,
+        is_theirs,
+    )
+    count_add(&desk.telemetry.told[CHECK_ERROR], 1)
     return True

@@ -51,9 +51,14 @@ cdef uint32_t client_find(const Attributes *a) noexcept nogil:
 
 # Addresses.
 
-cdef inline Slice trimmed(Slice text) noexcept nogil:
+cdef inline Slice behind_blanks(Slice text) noexcept nogil:
     while text.len and (text.data[0] == 32 or text.data[0] == 9):
         text = slice_of(text.data + 1, text.len - 1)
+    return text
+
+
+cdef inline Slice trimmed(Slice text) noexcept nogil:
+    text = behind_blanks(text)
     while text.len and (text.data[text.len - 1] == 32 or text.data[text.len - 1] == 9):
         text.len -= 1
     return text

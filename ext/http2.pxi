@@ -132,7 +132,7 @@ cdef extern from *:
 
 cdef enum:
     # What a stream holds without asking for memory; nearly all requests and answers fit.
-    STREAM_MESSAGE = 1024
+    STREAM_MESSAGE = 2048
     STREAM_ANSWER = 1536
     # Largest message: a batch, with room for what a newer client may add.
     MESSAGE_MOST = MAX_BATCH_BYTES + 4096

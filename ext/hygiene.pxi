@@ -66,6 +66,7 @@ cdef bint header_is_identity(Slice name) noexcept nogil:
 cdef bint cookie_is(Slice text, Slice name) noexcept nogil:
     # Whether a text begins with `NAME=`, blanks aside.
     cdef uint32_t i = name.len
+    text = behind_blanks(text)
     if text.len <= name.len or memcmp(text.data, name.data, name.len) != 0:
         return False
     while i < text.len and (text.data[i] == 32 or text.data[i] == 9):
@@ -97,13 +98,13 @@ cdef bint cookies_cut(Out *out, const uint8_t *start, Slice rest, Slice name) no
     cdef uint32_t i
     cdef uint32_t begun = 0
     cdef bint found = False
-    cdef bint is_ours = cookie_is(trimmed(rest), name)
+    cdef bint is_ours = cookie_is(rest, name)
     cdef Slice behind
     for i in range(rest.len + 1):
         if i < rest.len and rest.data[i] != 59 and rest.data[i] != 44:
             continue
         behind = slice_of(rest.data + i + 1, rest.len - i - 1) if i < rest.len else slice_of(NULL, 0)
-        if i < rest.len and rest.data[i] == 44 and not is_ours and not cookie_is(trimmed(behind), name):
+        if i < rest.len and rest.data[i] == 44 and not is_ours and not cookie_is(behind, name):
             # A comma in the value of somebody else's cookie.
             continue
         if is_ours:
@@ -111,7 +112,7 @@ cdef bint cookies_cut(Out *out, const uint8_t *start, Slice rest, Slice name) no
         else:
             cookie_keep(out, start, slice_of(rest.data + begun, i - begun))
         begun = i + 1
-        is_ours = cookie_is(trimmed(behind), name)
+        is_ours = cookie_is(behind, name)
     return found
 
 

@@ -23,6 +23,19 @@ cdef extern from *:
     uint64_t read_nanos() nogil
 
 
+cdef uint64_t clock_floor() noexcept nogil:
+    # What reading the clock costs at least, in ticks.
+    cdef uint64_t least = ~<uint64_t>0
+    cdef uint64_t start
+    cdef uint32_t i
+    for i in range(1000):
+        start = read_ticks()
+        start = read_ticks() - start
+        if start < least:
+            least = start
+    return least
+
+
 cdef void measure_all(
     const ImageView *image,
     Opener *opener,
@@ -96,10 +109,8 @@ def measure(Image image, bytes requests, lengths, *, int64_t seconds, bint whole
     cdef uint64_t[4] decisions
     cdef uint64_t begun_ticks
     cdef uint64_t begun_nanos
-    cdef uint64_t least = ~<uint64_t>0
-    cdef uint64_t start
+    cdef uint64_t least
     cdef uint64_t spent
-    cdef uint32_t i
     from array import array
 
     cdef Opener *opener = NULL
@@ -121,14 +132,82 @@ def measure(Image image, bytes requests, lengths, *, int64_t seconds, bint whole
         )
         spent = read_ticks() - begun_ticks
         begun_nanos = read_nanos() - begun_nanos
-        for i in range(1000):
-            start = read_ticks()
-            start = read_ticks() - start
-            if start < least:
-                least = start
+        least = clock_floor()
     cdef double scale = <double>begun_nanos / <double>(spent if spent else 1)
     floor = least
     return array("d", [max(0, tick - floor) * scale for tick in ticks]), least * scale, list(decisions)
+
+
+cdef uint64_t measure_matches(
+    const ImageView *image, const uint8_t *data, const uint32_t *lengths, uint32_t count, bint whole, Resolution *all, uint64_t *ticks
+) noexcept nogil:
+    # Time each request once: reading its target and finding its route, or *whole* up to the question that it is. How many
+    # took a route.
+    cdef Fault fault
+    cdef uint64_t start
+    cdef uint64_t found = 0
+    cdef uint32_t i
+    cdef Slice nothing = slice_of(NULL, 0)
+    for i in range(count):
+        fault.field = NULL
+        ticks[i] = 0
+        if attributes_read(slice_of(data, lengths[i]), &all.attributes, &fault):
+            start = read_ticks()
+            if whole:
+                found += resolve(image, nothing, all) == REASON_UNSPECIFIED
+            elif target_read(&all.target, all.attributes.path, image.route_settings.flags):
+                found += route_find(image, all.attributes.method, all.attributes.host, &all.target, &all.match)
+            ticks[i] = read_ticks() - start
+        data += lengths[i]
+    return found
+
+
+def measure_routes(Image image, bytes requests, lengths, *, bint whole):
+    """
+    Find the route of each request once and return what each took.
+
+    Args:
+        image: One with routes.
+        requests: Serialized ``CheckRequest`` messages, one behind the other.
+        lengths: An ``array("I")`` of their lengths.
+        whole: Measure caller and templates too, not only reading the target and finding the route.
+
+    Returns:
+        Nanoseconds of each request as an ``array("d")``, less the cost of reading the clock; and how many took a route.
+    """
+    cdef const uint32_t[::1] sizes = lengths
+    cdef uint32_t count = sizes.shape[0]
+    cdef uint64_t begun_ticks
+    cdef uint64_t begun_nanos
+    cdef uint64_t least
+    cdef uint64_t spent
+    cdef uint64_t found
+    cdef Resolution *all
+    from array import array
+
+    if sum(lengths) != len(requests):
+        raise ValueError("the lengths do not add up to the requests")
+    if image.view.counts[SECTION_ROUTE_SETTINGS] == 0:
+        raise ValueError("the image has no routes")
+    cdef const uint8_t *data = <const uint8_t *><const char *>requests
+    ticks = array("Q", bytes(8 * count))
+    cdef uint64_t[::1] view = ticks
+    all = <Resolution *>calloc(1, sizeof(Resolution))
+    if all == NULL or not crypto_make(&all.crypto):
+        free(all)
+        raise MemoryError
+    with nogil:
+        begun_nanos = read_nanos()
+        begun_ticks = read_ticks()
+        found = measure_matches(&image.view, data, &sizes[0], count, whole, all, &view[0])
+        spent = read_ticks() - begun_ticks
+        begun_nanos = read_nanos() - begun_nanos
+        least = clock_floor()
+        crypto_clear(&all.crypto)
+        free(all)
+    cdef double scale = <double>begun_nanos / <double>(spent if spent else 1)
+    floor = least
+    return array("d", [max(0, tick - floor) * scale for tick in ticks]), found
 
 
 def measure_memory(uint64_t size, uint32_t steps=1000000):

@@ -112,7 +112,9 @@ cdef int64_t segment_read(
         size += 1
         i += 1
     out_len[0] = size
-    if dots_stand_alone(out, size) or (decoded and escapes_remain(out, size)):
+    if size and out[0] == 46 and dots_stand_alone(out, size):
+        return -1
+    if UNLIKELY(decoded) and (dots_stand_alone(out, size) or escapes_remain(out, size)):
         return -1
     return i
 

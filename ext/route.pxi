@@ -31,8 +31,10 @@ cdef inline MethodAsked method_asked(Slice name) noexcept nogil:
     cdef uint32_t i
     asked.name = name
     asked.bit = 0
-    for i in range(HTTP_METHODS_COUNT):
-        if slice_equals(name, <const uint8_t *>HTTP_METHODS[i], <uint32_t>strlen(HTTP_METHODS[i])):
+    for i in range(HTTP_METHODS_COUNT if name.len else 0):
+        if HTTP_METHODS[i][0] == <char>name.data[0] and slice_equals(
+            name, <const uint8_t *>HTTP_METHODS[i], <uint32_t>strlen(HTTP_METHODS[i])
+        ):
             asked.bit = <uint32_t>1 << i
             break
     return asked

@@ -395,7 +395,7 @@ class Application:
 
 
 def check_settings(settings: Settings) -> CheckSettings:
-    """Return how Envoy is answered; where people prove factors, and in which cookie they come, says the prompt."""
+    """Return how Envoy is answered; where people prove factors, and which cookie names them, the prompt knows."""
     if settings.prompt is None:
         return settings.check
     return dataclasses.replace(

@@ -78,10 +78,12 @@ _BECAUSE = {
     Reason.IMMUTABLE_RESOURCE: "because it belongs to AWS and cannot be changed",
     Reason.INTERNAL_ERROR: "because the engine could not finish",
     Reason.AUDIT_UNAVAILABLE: "because the decision log had no place for the record",
-    Reason.SESSION_EXPIRED: "because the session is over",
-    Reason.SESSION_REVOKED: "because the session was revoked",
-    Reason.SESSION_UNVERIFIABLE: "because whether the session was revoked cannot be known at the moment",
-    Reason.SESSION_KIND_NOT_ALLOWED: "because a session of this kind may not perform the {action} action",
+    Reason.PUBLIC_ROUTE: "because the route is public",
+    Reason.NO_ROUTE: "because no route covers the request",
+    Reason.PATH_INVALID: "because its path can be read in more than one way",
+    Reason.ROUTE_VALUE_INVALID: "because what the route takes from the request cannot be used",
+    Reason.CALLER_UNKNOWN: "because nothing says who calls",
+    Reason.REQUEST_INVALID: "because the proxy's request cannot be read",
 }
 
 

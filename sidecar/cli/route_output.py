@@ -6,7 +6,7 @@ Routes, for people and for programs.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sidecar.cli.output import print_line
 from sidecar.cli.route_match import MatchExplanation
@@ -40,11 +40,18 @@ _WHY = {
 }
 
 
-def print_table(table: RouteTable) -> None:
-    """Print all routes, those that win over others first, then who may call."""
+def print_table(table: RouteTable, in_shadow: Collection[str]) -> None:
+    """
+    Print all routes, those that win over others first, then who may call.
+
+    Args:
+        in_shadow: Ids of routes that are tried and not in force.
+    """
     rows = [("HOST", "METHOD", "PATH", "ROUTE", "MEANS")]
     for host, route in by_rank(table):
-        rows.append((host, " ".join(route.methods) or "*", written_path(route.path), route.id, _meaning(route)))
+        rows.append(
+            (host, " ".join(route.methods) or "*", written_path(route.path), route.id, _meaning(route, in_shadow))
+        )
     if len(rows) > 1:
         print_line("")
         _print_columns(rows)
@@ -52,8 +59,9 @@ def print_table(table: RouteTable) -> None:
     print_line("callers, the first that fits:")
     for number, rule in enumerate(table.callers, 1):
         print_line(f"  {number}. {describe_rule(rule)}")
-    public = [route.id for route in table.routes if route.is_public]
-    forwarding = [route.id for route in table.routes if RouteFlag.FORWARD_TOKEN in route.flags]
+    in_force = [route for route in table.routes if route.id not in in_shadow]
+    public = [route.id for route in in_force if route.is_public]
+    forwarding = [route.id for route in in_force if RouteFlag.FORWARD_TOKEN in route.flags]
     print_line("")
     print_line(f"public, nothing is asked: {', '.join(public) or 'none'}")
     if forwarding:
@@ -66,7 +74,9 @@ def _print_columns(rows: Sequence[Sequence[str]]) -> None:
         print_line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _meaning(route: Route) -> str:
+def _meaning(route: Route, in_shadow: Collection[str]) -> str:
+    if route.id in in_shadow:
+        return f"in shadow: {_meaning(route, ())}"
     if route.is_public:
         return "public"
     return f"{written_template(route.action)} on {written_template(route.resource)}"
@@ -92,12 +102,19 @@ def describe_rule(rule: CallerRule) -> str:
     return f"anonymous: {written_template(rule.principal) or 'nobody'}"
 
 
-def table_to_json(table: RouteTable) -> dict[str, object]:
-    """Return all routes for programs, those that win over others first."""
+def table_to_json(table: RouteTable, in_shadow: Collection[str]) -> dict[str, object]:
+    """
+    Return all routes for programs, those that win over others first.
+
+    Args:
+        in_shadow: Ids of routes that are tried and not in force.
+    """
     return {
         "flags": [flag.name.lower() for flag in RouteFlag if flag in table.flags and flag.name],
         "callers": [_rule_to_json(rule) for rule in table.callers],
-        "routes": [{"host": host, **route_to_json(route)} for host, route in by_rank(table)],
+        "routes": [
+            {"host": host, **route_to_json(route), "in_shadow": route.id in in_shadow} for host, route in by_rank(table)
+        ],
     }
 
 
@@ -125,8 +142,13 @@ def route_to_json(route: Route) -> dict[str, object]:
 # One request.
 
 
-def print_match(found: MatchExplanation, *, snapshot: str) -> None:
-    """Print what becomes of a request."""
+def print_match(found: MatchExplanation, tried: MatchExplanation | None, *, snapshot: str) -> None:
+    """
+    Print what becomes of a request.
+
+    Args:
+        tried: What would, with the routes that stand in shadow.
+    """
     resolved = found.resolved
     print_line(f"{_verdict(found)}")
     if found.fault is not None:
@@ -145,7 +167,14 @@ def print_match(found: MatchExplanation, *, snapshot: str) -> None:
                 print_line(f"  value     {segment.name} = {value}")
     if found.route is None or not found.route.is_public:
         print_line(f"  caller    {_caller(found)}")
+    if tried is not None and _differs(found, tried):
+        route = "no route" if tried.route is None else f"{tried.route.id}: {_route_line(tried.route)}"
+        print_line(f"  in shadow {tried.result} by {route}")
     _print_question(found, snapshot)
+
+
+def _differs(found: MatchExplanation, tried: MatchExplanation) -> bool:
+    return (found.result, found.resolved.route_id) != (tried.result, tried.resolved.route_id)
 
 
 def _verdict(found: MatchExplanation) -> str:
@@ -232,8 +261,13 @@ def _explain_command(found: MatchExplanation, snapshot: str) -> str:
     return shlex.join(words)
 
 
-def match_to_json(found: MatchExplanation) -> dict[str, object]:
-    """Return what becomes of a request for programs."""
+def match_to_json(found: MatchExplanation, tried: MatchExplanation | None) -> dict[str, object]:
+    """
+    Return what becomes of a request for programs.
+
+    Args:
+        tried: What would, with the routes that stand in shadow.
+    """
     resolved, route = found.resolved, found.route
     return {
         "result": found.result,
@@ -262,4 +296,7 @@ def match_to_json(found: MatchExplanation) -> dict[str, object]:
         "resource": resolved.resource,
         "resource_account": resolved.resource_account,
         "context": {key: list(value.values) for key, value in resolved.context.items()},
+        "in_shadow": None
+        if tried is None or not _differs(found, tried)
+        else {"result": tried.result, "reason": tried.resolved.reason.word, "route": tried.resolved.route_id},
     }

@@ -25,6 +25,7 @@ from sidecar.cli.output import (
 from sidecar.model.errors import PolicySyntaxError, Problem, RequestError, Severity, SourceUnavailableError
 
 if TYPE_CHECKING:
+    from sidecar.model.route import RouteTable
     from sidecar.model.snapshot import Snapshot
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -68,7 +69,7 @@ def check(
     report = parse_source(read_source(source), now=int(time.time()))
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
     warnings = len(report.problems) - errors
-    table = report.snapshot.routes if report.snapshot is not None else None
+    table, in_shadow = _routes_of(report.snapshot)
     is_good = errors == 0 and not (strict and warnings)
     if as_json:
         print_json(
@@ -77,7 +78,7 @@ def check(
                 "errors": errors,
                 "warnings": warnings,
                 "problems": problems_to_json(report.problems),
-                "routes": None if table is None else table_to_json(table),
+                "routes": None if table is None else table_to_json(table, in_shadow),
             }
         )
     else:
@@ -85,7 +86,7 @@ def check(
         found = f"{source}: {count_of(errors, 'error')}, {count_of(warnings, 'warning')}"
         if table is not None:
             print_line(f"{found}: {count_of(len(table.routes), 'route')}")
-            print_table(table)
+            print_table(table, in_shadow)
         elif report.snapshot is not None:
             print_line(f"{found}: no routes.yaml, so every request of Envoy is denied")
         else:
@@ -166,10 +167,13 @@ def match(
         metadata={} if jwt is None else _metadata(loaded, _read_claims(jwt)),
     )
     found = explain_match(loaded, request, cookie_name=cookie_name)
+    tried = None
+    if loaded.shadow is not None:
+        tried = explain_match(loaded.shadow.snapshot, request, cookie_name=cookie_name)
     if as_json:
-        print_json(match_to_json(found))
+        print_json(match_to_json(found, tried))
     else:
-        print_match(found, snapshot=str(snapshot))
+        print_match(found, tried, snapshot=str(snapshot))
     if found.is_denied:
         raise typer.Exit(ExitStatus.DENIED)
 
@@ -226,6 +230,18 @@ def from_openapi(
     except OSError as error:
         raise SourceUnavailableError(f"`{output}` cannot be written: {os.strerror(error.errno or 0).lower()}") from None
     print_line(f"{output}: {count_of(made.count, 'route')}, {count_of(len(made.warnings), 'warning')}")
+
+
+def _routes_of(snapshot: Snapshot | None) -> tuple[RouteTable | None, frozenset[str]]:
+    """Return all routes, and the ids of those that stand in shadow."""
+    from sidecar.model.shadow import ShadowKind
+
+    if snapshot is None:
+        return None, frozenset()
+    if snapshot.shadow is None:
+        return snapshot.routes, frozenset()
+    ids = frozenset(entry.id for entry in snapshot.shadow.entries if entry.kind is ShadowKind.ROUTE)
+    return snapshot.shadow.snapshot.routes, ids
 
 
 def _split_url(url: str) -> tuple[str, str, str]:

@@ -43,7 +43,7 @@ class StepUpInterceptor(
     Sends the session token with each call, and makes a call again once its person has proved themselves.
 
     A call with a stream is sent the token, and is not made again: what it has sent is gone. Waiting for the person, for
-    minutes, is not in the timeout of the call.
+    minutes, is not in the timeout of the call; a call by ``.future()`` is waited for, too.
 
     Thread-safety: locked; of calls that are refused at the same time, the person is asked for one.
     """

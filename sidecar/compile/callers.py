@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from sidecar.compile.caller_principals import KnownPrincipals, Principals
 from sidecar.compile.documents import JsonNumber
 from sidecar.compile.problems import Finding, error, quote
-from sidecar.compile.route_templates import Hole, Names, check_plain, cut, is_capture_name, parse_claim, parse_template
-from sidecar.compile.shape import JsonObject, Place, closest
+from sidecar.compile.route_templates import Hole, Names, check_plain, cut, is_capture_name, parse_claim
+from sidecar.compile.shape import JsonObject, Place
 from sidecar.model.route import (
     MAX_CALLER_RULES,
     MAX_CAPTURES,
@@ -30,9 +30,7 @@ from sidecar.model.route import (
     SessionTokenRule,
     Template,
     TemplatePiece,
-    ValueRule,
 )
-from sidecar.model.snapshot import Account
 
 #: Filter and key under which Envoy's ``jwt_authn`` puts claims, unless its configuration says otherwise.
 JWT_FILTER: Final = "envoy.filters.http.jwt_authn"
@@ -48,35 +46,14 @@ _CERTIFICATE_RULE_KEYS: Final = _PRINCIPAL_KEYS | {"san"}
 _API_KEYS: Final = frozenset({"header", "clients"})
 _CLIENT_KEYS: Final = _PRINCIPAL_KEYS | {"name", "sha256"}
 
-_ROLE: Final = re.compile(r"arn:(aws[a-z0-9-]*):iam::([0-9]{12}):role/(?:[!-~]*/)?([\w+=,.@-]+)", re.ASCII)
-_USER: Final = re.compile(r"arn:(aws[a-z0-9-]*):iam::([0-9]{12}):user/([!-~]*)", re.ASCII)
-_SESSION_NAME: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_NAME_TEXT: Final = re.compile(r"[\w+=,.@-]{0,64}", re.ASCII)
+#: Numbers that have one spelling, and that every reader of JSON can tell from their neighbours.
+_WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,14}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _MAX_SAN: Final = 2048
 _MAX_CLAIM_VALUE: Final = 1024
 _MAX_FILTER: Final = 256
-_MAX_GUESSES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPrincipals:
-    """Principals of a snapshot that callers can stand for."""
-
-    users: frozenset[str]
-    roles: frozenset[str]
-    accounts: frozenset[str]
-
-    @classmethod
-    def of(cls, accounts: tuple[Account, ...]) -> KnownPrincipals:
-        """Return those of *accounts*."""
-        return cls(
-            frozenset(user.arn for account in accounts for user in account.users),
-            frozenset(role.arn for account in accounts for role in account.roles),
-            frozenset(account.id for account in accounts),
-        )
 
 
 def parse_callers(place: Place, document: object, known: KnownPrincipals) -> tuple[CallerRule, ...]:
@@ -89,11 +66,10 @@ class _Reader:
 
     def __init__(self, place: Place, known: KnownPrincipals) -> None:
         self._place = place
-        self._known = known
+        self._principals = Principals(place, known)
         self._rules: list[CallerRule] = []
         self._digests: dict[str, str] = {}
         self._clients: dict[str, str] = {}
-        self._guesses = 0
 
     def callers(self, document: object) -> tuple[CallerRule, ...]:
         """Read the whole list."""
@@ -172,7 +148,7 @@ class _Reader:
         names = Names({}, {PieceSource.JWT, PieceSource.EXTENSION}, "a rule of `jwt`")
         for rule_path, rule in self._entries(value, path, "rules", _JWT_RULE_KEYS, "a rule of `jwt`"):
             tests = self._tests(rule, rule_path)
-            principal = self._principal(rule, rule_path, names)
+            principal = self._principals.template(rule, rule_path, names)
             if tests is not None and principal:
                 self._rules.append(JwtRule(texts["filter"], texts["payload"], tests, principal))
         return texts["filter"], texts["payload"]
@@ -253,8 +229,12 @@ class _Reader:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, JsonNumber):
+            if _WHOLE.fullmatch(value):
+                return str(value)
             self._place.error(
-                path, f"a claim is compared with text, not with a number: {quote(value)}", "put it in quotes"
+                path,
+                f"no claim is compared with the number {quote(value)}",
+                "whole numbers of up to 15 digits, or text",
             )
             return None
         found = self._place.text(value, path, "the value of a claim")
@@ -277,10 +257,11 @@ class _Reader:
             name, captures, wrong = parse_san(text)
             if wrong is not None:
                 self._place.problems.add(self._place.file, f"{rule_path}.san", wrong)
+                continue
             names = Names(
                 captures, {PieceSource.CAPTURE, PieceSource.PEER, PieceSource.EXTENSION}, "a rule of `certificate`"
             )
-            principal = self._principal(rule, rule_path, names)
+            principal = self._principals.template(rule, rule_path, names)
             if name and principal:
                 self._rules.append(CertificateRule(name, principal))
 
@@ -300,7 +281,7 @@ class _Reader:
         for client_path, client in self._entries(value, path, "clients", _CLIENT_KEYS, "a client of `api_key`"):
             name = self._client_name(client, client_path, header)
             digests = self._client_digests(client, client_path)
-            principal = self._principal(client, client_path, names)
+            principal = self._principals.template(client, client_path, names)
             if name and digests is not None and principal:
                 self._rules.append(ApiKeyRule(header, name, digests, principal))
         return header
@@ -349,93 +330,9 @@ class _Reader:
         self._place.known_keys(value, path, _PRINCIPAL_KEYS, "`anonymous`")
         principal: Template | None = ()
         if value:
-            principal = self._principal(value, path, Names({}, {PieceSource.EXTENSION}, "`anonymous`"))
+            principal = self._principals.template(value, path, Names({}, {PieceSource.EXTENSION}, "`anonymous`"))
         if principal is not None:
             self._rules.append(AnonymousRule(principal))
-
-    # Whom a rule stands for.
-
-    def _principal(self, value: JsonObject, path: str, names: Names) -> Template | None:
-        """Return the template of the principal, of one piece or more."""
-        if "user" in value and ("role" in value or "session_name" in value):
-            self._place.error(path, "both `user` and `role`", "keep one of them")
-            return None
-        if "user" in value:
-            text = self._place.text(value["user"], f"{path}.user", "`user`")
-            return None if text is None else self._user(text, f"{path}.user", names)
-        if "role" not in value:
-            self._place.error(path, "nothing says for whom this stands", "add `role` and `session_name`, or `user`")
-            return None
-        role = self._place.text(value["role"], f"{path}.role", "`role`")
-        session: str | None = None
-        if "session_name" in value:
-            session = self._place.text(value["session_name"], f"{path}.session_name", "`session_name`")
-        else:
-            self._place.error(
-                path, "a role without `session_name`", "the name of the session, as in `{jwt.sub}` or `batch`"
-            )
-        head = self._role(role, f"{path}.role") if role is not None else None
-        tail = self._session_name(session, f"{path}.session_name", names) if session is not None else None
-        return None if head is None or tail is None else (TemplatePiece(PieceSource.TEXT, head), *tail)
-
-    def _role(self, text: str, path: str) -> str | None:
-        found = _ROLE.fullmatch(text)
-        if found is None or "{" in text:
-            self._place.error(
-                path, f"{quote(text)} is not the ARN of a role", "in full, as in `arn:aws:iam::111122223333:role/Web`"
-            )
-            return None
-        if text not in self._known.roles:
-            guess = self._closest(text, self._known.roles)
-            self._place.error(
-                path,
-                f"the snapshot has no role {quote(text)}",
-                f"did you mean `{guess}`" if guess else "the ARN of a role holds its path",
-            )
-            return None
-        return f"arn:{found[1]}:sts::{found[2]}:assumed-role/{found[3]}/"
-
-    def _closest(self, text: str, known: frozenset[str]) -> str:
-        """Return what *text* may be meant to be; among many principals, only the first few times."""
-        self._guesses += 1
-        return closest(text, sorted(known)) if self._guesses <= _MAX_GUESSES else ""
-
-    def _session_name(self, text: str, path: str, names: Names) -> Template | None:
-        template, wrong = parse_template(text, names, rule=ValueRule.NAME, limit=64)
-        if template is not None:
-            is_fixed = all(piece.source is PieceSource.TEXT for piece in template)
-            shape = _SESSION_NAME if is_fixed else _NAME_TEXT
-            if not shape.fullmatch("".join(piece.text for piece in template if piece.source is PieceSource.TEXT)):
-                wrong = error(f"{quote(text)} cannot name a session", "2 to 64 letters, digits and `_+=,.@-`")
-        if wrong is not None:
-            self._place.problems.add(self._place.file, path, wrong)
-            return None
-        return template
-
-    def _user(self, text: str, path: str, names: Names) -> Template | None:
-        head, hole, _ = text.partition("{")
-        found = _USER.fullmatch(head)
-        if found is None:
-            self._place.error(
-                path, f"{quote(text)} is not the ARN of a user", "as in `arn:aws:iam::111122223333:user/{jwt.sub}`"
-            )
-            return None
-        template, wrong = parse_template(text, names, rule=ValueRule.NAME, limit=2048)
-        if wrong is not None:
-            self._place.problems.add(self._place.file, path, wrong)
-            return None
-        if hole and found[2] not in self._known.accounts:
-            self._place.error(path, f"the snapshot has no account {found[2]}")
-            return None
-        if not hole and text not in self._known.users:
-            guess = self._closest(text, self._known.users)
-            self._place.error(
-                path,
-                f"the snapshot has no user {quote(text)}",
-                f"did you mean `{guess}`" if guess else "the ARN of a user holds its path",
-            )
-            return None
-        return template
 
 
 def parse_san(text: str) -> tuple[Template, Mapping[str, int], Finding | None]:

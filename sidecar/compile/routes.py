@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.compile.callers import KnownPrincipals, parse_callers
+from sidecar.compile.caller_principals import KnownPrincipals
+from sidecar.compile.callers import parse_callers
 from sidecar.compile.documents import JsonNumber
 from sidecar.compile.problems import Finding, member, quote
 from sidecar.compile.route_paths import Path, parse_grpc, parse_host, parse_method, parse_path
@@ -35,7 +36,6 @@ from sidecar.model.route import (
     ApiKeyRule,
     CallerRule,
     ContextTemplate,
-    JwtRule,
     PieceSource,
     Route,
     RouteFlag,
@@ -98,6 +98,7 @@ def parse_routes(
         place,
         flags,
         callers=rules,
+        has_jwt=_has_jwt(value.get("callers")),
         has_one_account=len(accounts) < 2,
         owned_services=frozenset(policy.arn.split(":", 3)[2] for policy in resource_policies),
     )
@@ -133,13 +134,14 @@ class _Reader:
         flags: RouteFlag,
         *,
         callers: tuple[CallerRule, ...],
+        has_jwt: bool,
         has_one_account: bool,
         owned_services: frozenset[str],
     ) -> None:
         self._place = place
         self._flags = flags
         self._callers = callers
-        self._has_jwt = any(isinstance(rule, JwtRule) for rule in callers)
+        self._has_jwt = has_jwt
         self._key_headers = frozenset(rule.header for rule in callers if isinstance(rule, ApiKeyRule))
         self._has_one_account = has_one_account
         self._owned_services = owned_services
@@ -367,6 +369,11 @@ class _Reader:
     def _add(self, path: str, finding: Finding | None) -> None:
         if finding is not None:
             self._place.problems.add(self._place.file, path, finding)
+
+
+def _has_jwt(callers: object) -> bool:
+    """Say whether a JWT is among *callers*, whatever is wrong with its rules."""
+    return isinstance(callers, list) and any(isinstance(item, dict) and "jwt" in item for item in callers)
 
 
 def _is_digits(value: object) -> bool:

@@ -38,6 +38,10 @@ _LOGGED_PROBLEMS = 50
 _LOGGED_ENTRIES = 50
 #: Seconds until a reload is tried again that failed after something in shadow should have come into force.
 _RETRY_SECONDS = 60
+#: Seconds by which a reload begins before something in shadow comes into force, so that the snapshot is ready by then.
+_AHEAD_SECONDS = 15
+#: Longest nap while it waits for that moment.
+_NAP_SECONDS = 0.5
 #: Callers that may wait for a reload under way; more are told to come again.
 _WAITING_RELOADS = 2
 _NANOS = 1_000_000_000
@@ -102,6 +106,7 @@ class SnapshotStore:
         log: Log | None = None,
         load_image: Callable[[int, int], Image] = Image.from_fd,
         publish: Callable[[Image], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """
         Args:
@@ -112,7 +117,10 @@ class SnapshotStore:
             log: Told the same in words.
             load_image: Opens a compiled image from a descriptor and a size.
             publish: Hands each new image to those who decide on their own.
+            sleep: Lets so many seconds pass.
         """
+        self._sleep = sleep
+        self._is_closed = False
         self._source = source
         self._compiler = compiler
         self._now = now
@@ -153,12 +161,12 @@ class SnapshotStore:
         return self._tried
 
     def seconds_until_due(self) -> float | None:
-        """Return when something in shadow comes into force, for which a reload is needed; None: nothing will."""
+        """Return when a reload is needed because something in shadow comes into force; None: nothing will."""
         loaded = self._loaded
         if loaded is None or not loaded.image.shadow_entries:
             return None
         ends = [entry.until for entry in loaded.image.shadow_entries]
-        due = [end for end in ends if end > self._tried_at]
+        due = [end - _AHEAD_SECONDS for end in ends if end > self._tried_at]
         if self._has_failed and len(due) < len(ends):
             due.append(self._tried_at + _RETRY_SECONDS)
         return min(due) - self._now() / 1e9 if due else None
@@ -180,17 +188,24 @@ class SnapshotStore:
 
     def close(self) -> None:
         """End a reload that is under way, and refuse further ones."""
+        self._is_closed = True
         self._compiler.stop()
 
     def _reload(self) -> ReloadResult:
         began = time.monotonic()
         # Taken before reading: whatever changes from now on is a change.
         self._tried = self.fingerprint()
-        # One reading of the clock decides what is in force.
-        self._tried_at = now = self._now() // _NANOS
+        # One moment decides what is in force.
+        now = self._now() // _NANOS
+        self._tried_at = moment = self._next_moment(now)
         problems: tuple[Problem, ...] = ()
         try:
-            image, problems = self._load(now)
+            image, problems = self._load(moment)
+            if image is not None and moment > now:
+                ready = time.monotonic()
+                self._wait_until(moment)
+                # Waiting is no part of the work.
+                began += time.monotonic() - ready
         except SidecarError as error:
             result = ReloadResult(ReloadOutcome.FAILED, self._loaded, self._problems_of(error))
         else:
@@ -200,6 +215,28 @@ class SnapshotStore:
         # Problems, and the snapshot before, may have been large.
         return_memory()
         return result
+
+    def _next_moment(self, now: int) -> int:
+        """Return the second for which to load: *now*, or when something in shadow comes into force if that is soon."""
+        entries = self._loaded.image.shadow_entries if self._loaded is not None else ()
+        return min((entry.until for entry in entries if now < entry.until <= now + _AHEAD_SECONDS), default=now)
+
+    def _wait_until(self, moment: int) -> None:
+        """
+        Let time pass until *moment*, in seconds since the epoch.
+
+        Raises:
+            SourceUnavailableError: The sidecar is stopping, or the clock was set back.
+        """
+        waited = 0.0
+        while (left := moment - self._now() / _NANOS) > 0:
+            if self._is_closed:
+                raise SourceUnavailableError("the sidecar is stopping")
+            if waited > 2 * _AHEAD_SECONDS:
+                raise SourceUnavailableError("the clock was set back", help="what stands in shadow goes by it")
+            nap = min(left, _NAP_SECONDS)
+            self._sleep(nap)
+            waited += nap
 
     def _load(self, now: int) -> tuple[Image | None, tuple[Problem, ...]]:
         if is_image_file(self._source):

@@ -91,7 +91,7 @@ class SourceWatcher:
                 self._requested.clear()
                 self._reload_apart("requested")
             elif self._is_due():
-                self._reload_apart("shadow_ended")
+                self._reload_apart("shadow_ends")
             elif self._interval and self._target.fingerprint() != self._target.tried_fingerprint:
                 if self._come_to_rest():
                     self._reload_apart("source_changed")

@@ -23,10 +23,10 @@ from typing import Any
 
 from sidecar.compile.image import write_image
 from sidecar.compile.source import parse_source
-from sidecar.core import Image, authorize
+from sidecar.core import Image, authorize, check
 from sidecar.services.source_files import read_source
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
-from tests.bench import bench_core, cerbos, workload
+from tests.bench import bench_core, cerbos, check_call, workload
 from tests.bench.inputs import KEPT, ROOT, Inputs, compile_inputs, inputs
 from tests.bench.load import Cores, LoadError, Shape, UnavailableError, run_open_loop
 from tests.bench.machine import is_quiet, machine, processor_ticks
@@ -49,6 +49,7 @@ from tests.bench.rpc_runs import (
 from tests.bench.servers import (
     Server,
     cerbos_server,
+    check_server,
     constant_server,
     nothing,
     sidecar_on,
@@ -60,7 +61,7 @@ from tests.e2e.sidecar_process import Sidecar
 Json = dict[str, Any]
 Tell = Callable[[str], None]
 
-PARTS = ("cpu", "mix", "latency", "cerbos", "memory")
+PARTS = ("cpu", "check", "mix", "latency", "cerbos", "memory")
 TRANSPORTS = ("tcp", "unix")
 #: The worst that the decisions of the mix may be off their shares: some requests look at the time.
 _MIX_TOLERANCE = 0.02
@@ -104,14 +105,19 @@ class Bench:
         return self.given.source.parent / "requests"
 
 
-def hot_request(given: Inputs, image: Image) -> tuple[bytes, Callable[[bytes], None]]:
-    """Return the request of middling length among the first ones that are allowed, and what verifies its answer."""
+def allowed_requests(given: Inputs, image: Image) -> list[bytes]:
+    """Return those of the first requests that are allowed."""
     now = int(time.time())
-    allowed = [
+    return [
         request
         for request in given.requests[:_LOOKED_AT]
         if workload.outcome(authorize(image, request, seconds=now, nanos=0)) is workload.Outcome.ALLOW
     ]
+
+
+def hot_request(given: Inputs, image: Image) -> tuple[bytes, Callable[[bytes], None]]:
+    """Return the request of middling length among the first ones that are allowed, and what verifies its answer."""
+    allowed = allowed_requests(given, image)
     if not allowed:
         raise LoadError("no request is allowed")
     request = sorted(allowed, key=len)[len(allowed) // 2]
@@ -176,6 +182,41 @@ def _ratios(runs: Sequence[Run]) -> Json:
         if found:
             figures[f"{key}_between_rounds"] = [found["least"], found["greatest"]]
     return figures
+
+
+def measure_check(bench: Bench) -> Json:
+    """Measure CPU time for a request of Envoy with 20 headers; the do-nothing server answers with as many bytes."""
+    scope, cores = bench.scope, bench.cores
+    request = check_call.check_request()
+    with scratch_folder(bench, "check") as scratch:
+        image_file = scratch / "image"
+        image_file.write_bytes(
+            check_call.image_of(read_source(bench.given.source), allowed_requests(bench.given, bench.image))
+        )
+        answer = check(Image.from_bytes(image_file.read_bytes()), request, seconds=int(time.time()), nanos=0)
+        with (
+            sidecar_on(image_file, scratch, core=cores.server) as sidecar,
+            nothing("nothing", len(answer), scratch, request, core=cores.server) as idle,
+        ):
+            ours = check_server(sidecar, request, check_call.verify_check(len(answer)))
+            bench.tell(f"check, {HEADLINE}")
+            runs = measure_shape(
+                (idle, ours),
+                "tcp",
+                HEADLINE,
+                hot_generate(scratch, HEADLINE, cores),
+                rounds=scope.rounds,
+                seconds=scope.seconds,
+            )
+    write_rows(bench.raw / "check.csv", rows_of(runs))
+    found = ratio(runs, "ours", "nothing")
+    return {
+        "check": summary(runs),
+        "check_request_bytes": len(request),
+        "check_answer_bytes": len(answer),
+        "check_cpu_ratio": found and found["ratio"],
+        "check_cpu_ratio_between_rounds": found and [found["least"], found["greatest"]],
+    }
 
 
 def measure_mix(bench: Bench) -> Json:
@@ -352,6 +393,7 @@ def measure_memory(bench: Bench) -> Json:
 
 _MEASURES: dict[str, Callable[[Bench], Json]] = {
     "cpu": measure_cpu,
+    "check": measure_check,
     "mix": measure_mix,
     "latency": measure_latencies,
     "cerbos": measure_cerbos,

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from array import array
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ ALLOWED_RISE = 0.05
 RECORD = Path(__file__).with_name("instructions.json")
 #: The moment of every decision, that of the workload.
 _NOW = 1_800_000_000
-_SYMBOL = re.compile(rb"\0(__pyx_f_7sidecar_4core_5_core_decide(?:\.[a-z]+\.\d+)*)\0")
+_SYMBOL = r" [tT] (__pyx_f_7sidecar_4core_5_core_%s(?:\.[a-z]+\.\d+)*)$"
 _PARTS = (".cold", ".part")
 #: By these the C library chooses among its own functions.
 _FEATURES = ("avx2", "bmi2", "erms", "movbe", "rtm")
@@ -107,7 +108,7 @@ def count_instructions() -> Count:
         (folder / "image").write_bytes(compile_inputs(given.source))
         (folder / "requests").write_bytes(data)
         (folder / "lengths").write_bytes(lengths.tobytes())
-        total = _callgrind(folder)
+        total = callgrind("tests.bench.instructions", folder, ("decide",))
     return Count(round(total / len(given.requests), 1), len(given.requests), digest.hexdigest()[:16], versions)
 
 
@@ -171,31 +172,41 @@ def _features() -> str:
     return " ".join(feature for feature in _FEATURES if found and feature in found[1].split())
 
 
-def _function() -> str:
-    """Return the name of the one C function that is a decision; the compiler may have added to it."""
+def _symbol(function: str) -> str:
+    """Return the symbol of the one C function of this name; the compiler may have added to it."""
     import sidecar.core._core as core
 
-    text = Path(core.__file__).read_bytes().replace(b"\0", b"\0\0")
-    found = {bytes(name).decode() for name in _SYMBOL.findall(text)}
+    try:
+        symbols = subprocess.run(["nm", core.__file__], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UncountedError(f"the functions of the core cannot be listed: {error}") from error
+    found: set[str] = set(re.findall(_SYMBOL % re.escape(function), symbols, re.MULTILINE))
     whole = sorted(name for name in found if not any(part in name for part in _PARTS))
     if len(whole) != 1:
-        raise UncountedError(f"the core has not one function that is a decision but {whole or 'none'}")
+        raise UncountedError(f"the core has not one function `{function}` but {whole or 'none'}")
     return whole[0]
 
 
-def _callgrind(folder: Path) -> int:
-    """Return how many instructions ran inside of decisions, over all requests in *folder*."""
+def callgrind(module: str, folder: Path, functions: Sequence[str]) -> int:
+    """
+    Return how many instructions ran inside of C *functions* of the core while *module* was run on *folder*.
+
+    Raises:
+        UncountedError: There is no valgrind, or the core has not these functions.
+    """
+    if shutil.which("valgrind") is None:
+        raise UncountedError("valgrind is not installed")
     out = folder / "callgrind.out"
     run = subprocess.run(
         [
             "valgrind",
             "--tool=callgrind",
             "--collect-atstart=no",
-            f"--toggle-collect={_function()}",
+            *(f"--toggle-collect={_symbol(function)}" for function in functions),
             f"--callgrind-out-file={out}",
             sys.executable,
             "-m",
-            "tests.bench.instructions",
+            module,
             str(folder),
         ],
         cwd=Path(__file__).parents[2],
@@ -210,7 +221,7 @@ def _callgrind(folder: Path) -> int:
     found = re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.MULTILINE)
     total = int(found[1]) if found else 0
     if total == 0:
-        raise UncountedError("callgrind saw no decision")
+        raise UncountedError("callgrind saw nothing of what was to be counted")
     return total
 
 

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.bench import cerbos
+from tests.bench.check_call import CHECK
 from tests.bench.inputs import ROOT
 from tests.bench.load import LoadError, Target, listens, nothing_server, on_core, pin
 from tests.e2e.sidecar_process import Sidecar, serving
@@ -220,6 +221,16 @@ def sidecar_servers(
             sidecar.credentials,
         ),
     )
+
+
+def check_server(sidecar: Sidecar, request: bytes, verify: Callable[[bytes], None]) -> Server:
+    """Return the native listener of *sidecar* as ``ours``, asked by Envoy's Check."""
+
+    def answered() -> int:
+        return int(samples(sidecar, "sidecar_rpcs_total", listener="data", method="Check", code="OK"))
+
+    data = by_transport(sidecar.addresses("data"))
+    return Server("ours", sidecar.process.pid, data, CHECK, request, answered, verify)
 
 
 @contextmanager

@@ -13,6 +13,18 @@ from tests.e2e.protected_shop import ProtectedShop, protected_shop
 from tests.e2e.sidecar_process import Sidecar, serving, write_source
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Give each test of this folder a second try.
+
+    They talk to browsers, databases and proxies that share the machine with all other tests, and one that was late once
+    says nothing of the sidecar. The closing line tells how many needed it.
+    """
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """A sidecar on the small source, with a socket for decisions too; nobody may stop it or change its source."""

@@ -50,6 +50,8 @@ class Proxy:
         self.seen: list[dict[str, Any]] = []
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = 10
+
             def do_GET(self) -> None:
                 proxy.answer(self)
 
@@ -59,7 +61,8 @@ class Proxy:
             def log_message(self, *_: object) -> None: ...
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        # Closing waits for every connection, also for those that a browser has opened and asked nothing on.
+        self._server.daemon_threads = False
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

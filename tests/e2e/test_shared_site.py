@@ -220,11 +220,14 @@ def test_paths_when_no_route_covers_them_or_they_are_public_then_the_proxy_does_
 def test_prompt_when_it_is_asked_for_by_another_name_or_past_its_path_then_it_is_not_there(site: SharedSite) -> None:
     prompt = site.sidecar.address("prompt")
     host = site.host.partition("://")[2]
-    get = httpx.Client(trust_env=False, timeout=PATIENCE).get
 
-    assert get(f"http://{prompt}{BASE}/sign-in").status_code == 421
-    assert get(f"http://{prompt}{BASE}/sign-in", headers={"host": host}).status_code == 200
-    assert get(f"http://{prompt}/sign-in", headers={"host": host}).status_code == 404
+    def status(path: str, **headers: str) -> int:
+        address = f"http://{prompt}{path}"
+        return httpx.get(address, headers=headers, trust_env=False, timeout=PATIENCE).status_code
+
+    assert status(f"{BASE}/sign-in") == 421
+    assert status(f"{BASE}/sign-in", host=host) == 200
+    assert status("/sign-in", host=host) == 404
 
 
 def call(site: SharedSite, path: str, token: str = "", **headers: str) -> httpx.Response:

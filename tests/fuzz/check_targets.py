@@ -48,8 +48,14 @@ def _run_reader(data: bytes) -> str:
     if message is None:
         # In what is stepped over anything may stand.
         return "stepped over"
-    if found != say(message):
-        raise BrokenPromiseError(f"read as {found}, said {say(message)}")
+    if len({name.lower() for name in found["headers"]}) != len(found["headers"]):
+        return "one header in two spellings"
+    said = say(message)
+    if found != said:
+        if any(said[name].keys() < found[name].keys() for name in ("headers", "extensions", "filters")):
+            # An entry of a map with a field that nobody knows: to Python's protobuf all of it is unknown, to C++ not.
+            return "half known entry"
+        raise BrokenPromiseError(f"read as {found}, said {said}")
     return f"read {len(found['headers'])} {len(found['extensions'])} {len(found['filters'])}"
 
 

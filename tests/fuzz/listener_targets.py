@@ -12,13 +12,16 @@ import functools
 import random
 from collections.abc import Callable, Iterator, Mapping
 
+from google.protobuf.message import DecodeError
+
 from sidecar import core
 from sidecar.compile.image import write_image
 from sidecar.core._core import ConnectionProbe
 from sidecar.model.errors import RequestError
-from sidecar.model.listener import CloseReason
+from sidecar.model.listener import CloseReason, RpcMethod
 from sidecar.services.raw_records import split_records
 from sidecar.transports.data_listener import DataLimits
+from sidecar.wire.sidecar.ext_authz.v1 import ext_authz_pb2 as ext_authz
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.conformance.cases import USER_ARN, build_snapshot
 from tests.fuzz.harness import EDGES, Mutator, Target
@@ -26,6 +29,7 @@ from tests.fuzz.peer import (
     ACK,
     AUTHORIZE,
     BATCH_AUTHORIZE,
+    CHECK,
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -51,6 +55,7 @@ from tests.fuzz.peer import (
     headers,
     read_calls,
 )
+from tests.unit.core.routing import check_request
 
 #: 2026-01-01T00:00:00Z. Inputs decide, the clock does not.
 NOW = 1_767_225_600
@@ -194,7 +199,10 @@ class Session:
         if damaged:
             raise BrokenPromiseError("a damaged record")
         for record in records:
-            if record.answer != core.authorize(self.image, record.request, seconds=NOW, nanos=0):
+            # What is recorded of a Check is its question; routes have no place here, so it has none.
+            if record.method != RpcMethod.CHECK and record.answer != core.authorize(
+                self.image, record.request, seconds=NOW, nanos=0
+            ):
                 raise BrokenPromiseError("a record of an answer that is none")
 
     def end(self) -> str:
@@ -218,6 +226,12 @@ class Session:
 
     def _check(self, asked: Call, answer: bytes) -> None:
         """Hold one answer to what was asked."""
+        path = asked.headers.get(b":path") if asked.headers is not None else None
+        if path == CHECK or (asked.headers is None and _is_check_denial(answer)):
+            # Whatever is wrong with the call, it is denied and does not fail.
+            if not _is_check_denial(answer):
+                raise BrokenPromiseError(f"let through: {answer!r}")
+            return
         if asked.message is None or not asked.is_complete:
             raise BrokenPromiseError("an answer to a request that is not there as a whole")
         wanted: list[bytes | None] = []
@@ -260,6 +274,15 @@ class Session:
             raise BrokenPromiseError("a decision without a record, or a record without a decision")
 
 
+def _is_check_denial(answer: bytes) -> bool:
+    """Whether it is a response of Envoy's that says no; nothing here has a route."""
+    try:
+        response = ext_authz.CheckResponse.FromString(answer)
+    except DecodeError:
+        return False
+    return response.HasField("status") and response.status.code > 0 and response.denied_response.status.code >= 400
+
+
 def _is_unrecorded(answer: bytes) -> bool:
     """Whether it is nothing but denials because there was no place for a record."""
     single = pb.AuthorizeResponse(decision=pb.DECISION_IMPLICIT_DENY, reason="audit_unavailable")
@@ -282,6 +305,10 @@ def _connection_seeds() -> list[bytes]:
         opening + call(1, AUTHORIZE, requests()[0]),
         opening + many,
         opening + call(1, BATCH_AUTHORIZE, batches()[2]) + call(3, HEALTH_CHECK, b""),
+        opening
+        + call(1, CHECK, check_request("/orders"))
+        + call(3, CHECK, b"\xff")
+        + call(5, AUTHORIZE, requests()[0]),
         opening + frame(HEADERS, END_HEADERS, 1, block(headers(AUTHORIZE))) + frame(RST_STREAM, 0, 1, bytes(4)),
         opening + call(1, b"/unknown", b"") + frame(GOAWAY, 0, 0, bytes(8)),
     ]
@@ -305,7 +332,7 @@ def _run_connection(data: bytes) -> str:
 # --- frames
 
 _TIMES = (0, 1, 1_000_000, 10_000_000, 100_000_000, SECOND, 9 * SECOND, 11 * SECOND, 601 * SECOND)
-_PATHS = (AUTHORIZE, BATCH_AUTHORIZE, HEALTH_CHECK, b"/sidecar.v1.AuthorizationService/Nothing", b"", b"*")
+_PATHS = (AUTHORIZE, BATCH_AUTHORIZE, HEALTH_CHECK, CHECK, b"/sidecar.v1.AuthorizationService/Nothing", b"", b"*")
 _EXTRA_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"grpc-timeout", b"1S"),
     (b"grpc-timeout", b"1m"),

@@ -32,6 +32,7 @@ MAX_FRAME = 16_384
 AUTHORIZE = b"/sidecar.v1.AuthorizationService/Authorize"
 BATCH_AUTHORIZE = b"/sidecar.v1.AuthorizationService/BatchAuthorize"
 HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
+CHECK = b"/envoy.service.auth.v3.Authorization/Check"
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -39,8 +39,9 @@ from tests.fuzz.decision_log_targets import DECISION_LOG_TARGETS
 from tests.fuzz.harness import EDGES, Target
 from tests.fuzz.listener_targets import LISTENER_TARGETS
 from tests.fuzz.mfa import MFA_TARGETS
-from tests.fuzz.route_file_targets import ROUTE_FILE_TARGETS
-from tests.fuzz.route_targets import ROUTE_TARGETS, ask_routes, routes_of
+from tests.fuzz.route_targets import ROUTE_TARGETS
+from tests.fuzz.routing_targets import ROUTING_TARGETS, ask_routes, routes_of
+from tests.fuzz.step_up_targets import STEP_UP_TARGETS
 from tests.fuzz.token_targets import TOKEN_TARGETS
 from tests.oracle import decide
 
@@ -429,7 +430,7 @@ def _run_edits(data: bytes) -> str:
 
 @functools.cache
 def _shadowed_bytes() -> bytes:
-    given = {"identity": {"policies": [_operator_statements(), "Deny"]}, "scps": ["Allow"], "tags": {"team": "red"}}
+    given = {"identity": {"policies": [_operator_statements()[::7], "Deny"]}, "scps": ["Allow"], "tags": {"team": "r"}}
     return write_image(build_snapshot({**given, "shadow": ["identity-1"], "shadow_until": "2026-01-02T00:00:00Z"}))
 
 
@@ -445,7 +446,7 @@ def _run_shadow_edits(data: bytes) -> str:
     except ImageError as error:
         return _kind(str(error))
     answers = set()
-    for question in _rich_questions():
+    for question in _rich_questions()[::5]:
         # Before the shadow ends and behind it.
         for seconds in (NOW, NOW + 200_000):
             try:
@@ -1047,8 +1048,9 @@ TARGETS = (
     *LISTENER_TARGETS,
     *CALL_TARGETS,
     *MFA_TARGETS,
-    *ROUTE_FILE_TARGETS,
     *TOKEN_TARGETS,
-    *CHECK_TARGETS,
     *ROUTE_TARGETS,
+    *ROUTING_TARGETS,
+    *STEP_UP_TARGETS,
+    *CHECK_TARGETS,
 )

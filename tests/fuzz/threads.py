@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sidecar import core
 from sidecar.compile.image import write_image
@@ -35,6 +36,7 @@ from tests.fuzz.peer import (
     ACK,
     AUTHORIZE,
     BATCH_AUTHORIZE,
+    CHECK,
     END_HEADERS,
     HEADERS,
     PREFACE,
@@ -47,6 +49,8 @@ from tests.fuzz.peer import (
     framed,
     headers,
 )
+from tests.unit.core.checking import checked_image
+from tests.unit.core.routing import check_request
 from tests.unit.core.sessions import claims
 
 #: Calls that a good client sends at once.
@@ -90,6 +94,20 @@ def token_requests(now: int) -> tuple[bytes, ...]:
     )
 
 
+def check_requests() -> tuple[bytes, ...]:
+    """Give requests of Envoy, none of which gets a ticket: no two of those are alike."""
+    caller: dict[str, Any] = {"peer": "spiffe://example.com/alice"}
+    cookies = {"cookie": f"a=1; sidecar-session={'x' * 80}; b=2", "x-iam-principal": "somebody"}
+    return (
+        check_request("/orders", headers=cookies, **caller),
+        check_request("/static/app.js", headers=cookies),
+        check_request("/forbidden", **caller),
+        check_request("/orders", headers={"authorization": "Bearer " + "A" * 100}),
+        check_request("/orders/../x"),
+        b"\xff",
+    )
+
+
 class FindingError(Exception):
     """A thread saw what must not be."""
 
@@ -114,10 +132,12 @@ class Stress:
         """Let it serve for a while, end it while everybody goes on, and hold its counters to each other."""
         chance = random.Random(self.seed)
         self.images: list[Image | None] = [None, image(), *(Image.from_bytes(data) for data in snapshots())]
+        self.images.append(checked_image())
         self.states: list[SessionState | None] = [None, *session_states()]
         now = int(time.time())
         with_tokens = token_requests(now)
-        self.asked = (*requests(), *with_tokens)
+        self.asked = [(AUTHORIZE, request) for request in (*requests(), *with_tokens)]
+        self.asked += [(CHECK, request) for request in check_requests()]
         self.wanted = [
             {core.authorize(held, request, seconds=NOW, nanos=0) for held in self.images} for request in requests()
         ] + [
@@ -127,6 +147,14 @@ class Stress:
                 for state in self.states
             }
             for request in with_tokens
+        ]
+        self.wanted += [
+            {
+                core.check(held, request, seconds=NOW, nanos=0, sessions=state)
+                for held in self.images
+                for state in self.states
+            }
+            for request in check_requests()
         ]
         path = folder / f"{self.seed}.sock"
         with socket.socket(socket.AF_UNIX) as local, socket.socket() as inet:
@@ -231,7 +259,7 @@ class Stress:
                 for _ in range(chance.randrange(1, 20)):
                     asked = {stream + 2 * number: chance.randrange(len(self.asked)) for number in range(AT_ONCE)}
                     stream += 2 * AT_ONCE
-                    peer.sendall(b"".join(call(at, AUTHORIZE, self.asked[number]) for at, number in asked.items()))
+                    peer.sendall(b"".join(call(at, *self.asked[number]) for at, number in asked.items()))
                     while not all(at in reader.answers and reader.answers[at].has_ended for at in asked):
                         data = peer.recv(1 << 16)
                         if not data:

@@ -21,7 +21,7 @@ from tests.unit.core.checking import checked_image, facts_of, headers_of
 from tests.unit.core.routing import ACCOUNT, check_request
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-PEER = {"peer": "spiffe://example.com/alice"}
+PEER: dict[str, Any] = {"peer": "spiffe://example.com/alice"}
 MESSAGE_MOST = 1024 * 1024 + 4096
 LOG: dict[str, Any] = {"ring_bytes": 4096, "allows": 1.0, "denials": 1.0, "must_record": True}
 

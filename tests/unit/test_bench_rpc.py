@@ -280,11 +280,17 @@ def scope(tmp_path_factory: pytest.TempPathFactory) -> Scope:
 @pytest.fixture(scope="module")
 def figures(scope: Scope) -> bench_rpc.Json:
     """Give what is measured without peers that have to be installed."""
-    return bench_rpc.measure_all(scope, ("cpu", "mix", "latency"))
+    return bench_rpc.measure_all(scope, ("cpu", "check", "mix", "latency"))
 
 
 def test_bench_when_run_then_the_promised_keys_are_there(figures: bench_rpc.Json) -> None:
-    for key in ("authorize_cpu_ratio", "authorize_grpcio_ratio", "p99_ratio", "p99_ratio_swapping"):
+    for key in (
+        "authorize_cpu_ratio",
+        "authorize_grpcio_ratio",
+        "check_cpu_ratio",
+        "p99_ratio",
+        "p99_ratio_swapping",
+    ):
         assert key in figures
     assert set(figures["cpu"]["tcp 4x16"]) == {"nothing", "ours", "constant", "grpcio"}
     assert set(figures["latency"]) == {"nothing", "ours", "ours_swapping", "nothing_swaps_aside"}

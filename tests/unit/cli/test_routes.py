@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shlex
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,35 @@ def test_openapi_when_it_is_no_such_document_then_one_clear_line(
     assert words in capsys.readouterr().err
     assert run("from-openapi", tmp_path / "none", "--service", "things") == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+# what stands in shadow
+
+
+@pytest.fixture
+def shadowed(source: Path) -> Path:
+    # Shadows last a year at most.
+    until = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+    (source / "shadow.json").write_bytes(encode([{"route": "get-order", "until": until}]))
+    return source
+
+
+def test_check_when_a_route_stands_in_shadow_then_it_is_marked(shadowed: Path, capsys: Capture) -> None:
+    assert run("check", shadowed) == 0
+    rows = {line.split()[3]: line for line in capsys.readouterr().out.splitlines()[3:7]}
+    assert "  in shadow: orders:Get on " in rows["get-order"]
+    assert "in shadow" not in rows["any-order"]
+    assert run("check", shadowed, "--json") == 0
+    routes = json.loads(capsys.readouterr().out)["routes"]["routes"]
+    assert {route["id"]: route["in_shadow"] for route in routes}["get-order"] is True
+
+
+def test_match_when_a_route_in_shadow_would_take_it_then_both_are_told(shadowed: Path, capsys: Capture) -> None:
+    peer = ("--peer", "spiffe://a.example/shop")
+    assert run("match", "GET", "/orders/1?id=2", *peer, "--snapshot", shadowed) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  route     any-order: any /orders/**" in lines
+    assert "  in shadow asked by get-order: GET /orders/{order}" in lines
+    found = match_of(capsys, shadowed, "GET", "/orders/1?id=2", *peer)
+    assert found["in_shadow"] == {"result": "asked", "reason": "", "route": "get-order"}
+    assert match_of(capsys, shadowed, "PUT", "/orders/1?id=2", *peer)["in_shadow"] is None

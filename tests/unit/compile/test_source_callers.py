@@ -106,7 +106,7 @@ def test_jwt_when_it_has_several_rules_then_each_is_one() -> None:
             "payload": "claims",
             "rules": [
                 {
-                    "when": [ISSUER, {"claim": 'a."b.c"', "is": ["x", True]}],
+                    "when": [ISSUER, {"claim": 'a."b.c"', "is": ["x", True, -5]}],
                     "user": f"{ARN}:user/staff/{{jwt.name}}",
                 },
                 {"when": [ISSUER], "role": ROLE, "session_name": "web-{jwt.sub}"},
@@ -117,7 +117,7 @@ def test_jwt_when_it_has_several_rules_then_each_is_one() -> None:
     assert first == JwtRule(
         "my.filter",
         "claims",
-        (ClaimTest(("iss",), ("https://idp.example",)), ClaimTest(("a", "b.c"), ("x", "true"))),
+        (ClaimTest(("iss",), ("https://idp.example",)), ClaimTest(("a", "b.c"), ("x", "true", "-5"))),
         (text(f"{ARN}:user/staff/"), name_of(PieceSource.JWT, "name")),
     )
     assert isinstance(second, JwtRule)
@@ -187,7 +187,9 @@ def expect_error_at(report: SourceReport, path: str, words: str) -> None:
         ({"when": [{**ISSUER, "not": "x"}]}, ".when[0].not", "unknown key"),
         ({"when": [{"claim": "a..b", "is": "x"}]}, ".when[0].claim", "is not a claim"),
         ({"when": [{"claim": "iss", "is": []}]}, ".when[0].is", "not 1 to 64"),
-        ({"when": [{"claim": "iss", "is": 1}]}, ".when[0].is", "in quotes"),
+        ({"when": [{"claim": "iss", "is": 1.5}]}, ".when[0].is", "whole numbers"),
+        ({"when": [{"claim": "iss", "is": 1e3}]}, ".when[0].is", "whole numbers"),
+        ({"when": [{"claim": "iss", "is": 10**15}]}, ".when[0].is", "whole numbers"),
         ({"when": [{"claim": "iss", "is": ["a", None]}]}, ".when[0].is[1]", "must be text"),
         ({"when": [{"claim": "iss", "is": "x" * 1025}]}, ".when[0].is", "cannot be the value of a claim"),
         ({"role": None}, "", "nothing says for whom"),
@@ -253,7 +255,7 @@ def test_jwt_when_the_name_of_its_metadata_is_wrong_then_it_is_refused(key: str)
     ],
 )
 def test_rule_of_certificate_when_a_part_is_wrong_then_it_is_refused(rule: Json, path: str, words: str) -> None:
-    expect_error_at(report_of(certificate(**rule)), f"$.callers[0].certificate.rules[0]{path}", words)
+    expect_error(report_of(certificate(**rule)), f"$.callers[0].certificate.rules[0]{path}", words, file=FILE)
 
 
 def test_rule_of_certificate_when_it_takes_the_whole_name_then_that_is_one_piece() -> None:

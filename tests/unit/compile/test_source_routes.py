@@ -381,6 +381,18 @@ def test_resource_when_it_holds_a_claim_then_its_names_are_cut() -> None:
     assert found.resource[1] == TemplatePiece(PieceSource.JWT, "a\0https://b.c/{d}", rule=ValueRule.END)
 
 
+def test_resource_when_the_rules_of_the_jwt_are_wrong_then_only_those_are_refused() -> None:
+    report = report_of(route(resource="arn:aws:x:::{jwt.sub}"), callers=[{"jwt": {"rules": []}}])
+    assert [problem.json_path for problem in report.problems] == ["$.callers[0].jwt.rules"]
+
+
+def test_value_when_its_header_holds_api_keys_then_it_is_refused() -> None:
+    client = {"name": "a", "role": "arn:aws:iam::111122223333:role/web", "session_name": "ab"}
+    callers = [{"api_key": {"header": "x-secret", "clients": [client]}}]
+    report = report_of(route(context={"a:b": "{header.X-Secret}"}), callers=callers)
+    expect_error(report, "$.routes[0].context['a:b']", "holds API keys", file=FILE)
+
+
 @pytest.mark.parametrize("source", ["peer", "sni", "method", "host", "path"])
 def test_value_when_its_source_has_no_name_then_it_is_taken(source: str) -> None:
     found = only(route(context={"x:y": f"{{{source}}}"}))

@@ -19,9 +19,10 @@ def say(message: ext_authz.CheckRequest) -> dict[str, Any]:
     attributes = message.attributes
     http = attributes.request.http
     address = attributes.source.address
-    headers = [(name.encode(), value.encode()) for name, value in http.headers.items()]
+    headers: list[tuple[bytes, bytes]] = [(name.encode(), value.encode()) for name, value in http.headers.items()]
     headers += [(one.key.encode(), one.raw_value or one.value.encode()) for one in http.header_map.headers]
-    by_name = dict(headers)
+    # Case does not count where a header is looked up.
+    by_name = {name.lower(): value for name, value in headers}
 
     def field(text: str, *names: bytes) -> bytes:
         for value in (text.encode(), *(by_name.get(name, b"") for name in names)):

@@ -57,13 +57,13 @@ def messages(draw: st.DrawFn) -> ext_authz.CheckRequest:
     for name, value in draw(st.dictionaries(_NAMES, _TEXTS, max_size=4)).items():
         http.headers[name] = value
     # Nobody sends both for the same header.
-    for name, value in draw(st.dictionaries(_NAMES, st.binary(max_size=8), max_size=4)).items():
-        http.header_map.headers.add(key=f"raw-{name}", raw_value=value)
+    for name, data in draw(st.dictionaries(_NAMES, st.binary(max_size=8), max_size=4)).items():
+        http.header_map.headers.add(key=f"raw-{name}", raw_value=data)
     for name, value in draw(_PAIRS).items():
         attributes.context_extensions[name] = value
-    for name, value in draw(st.dictionaries(_TEXTS, _PAIRS, max_size=3)).items():
-        attributes.metadata_context.filter_metadata[name].update(value)
-        attributes.route_metadata_context.filter_metadata[name].update(value)
+    for name, members in draw(st.dictionaries(_TEXTS, _PAIRS, max_size=3)).items():
+        attributes.metadata_context.filter_metadata[name].update(members)
+        attributes.route_metadata_context.filter_metadata[name].update(members)
     attributes.tls_session.sni = draw(_TEXTS)
     return message
 
@@ -87,7 +87,7 @@ def test_message_when_it_comes_in_parts_then_they_are_put_together_as_protobuf_d
 @given(st.one_of(st.binary(max_size=64), messages().flatmap(lambda one: _damaged(one.SerializeToString()))))
 def test_bytes_when_they_are_any_then_what_protobuf_refuses_is_refused(data: bytes) -> None:
     try:
-        message = ext_authz.CheckRequest.FromString(data)
+        message: ext_authz.CheckRequest | None = ext_authz.CheckRequest.FromString(data)
     except DecodeError:
         message = None
     try:
@@ -109,14 +109,16 @@ def _http(**fields: Any) -> bytes:
     message = ext_authz.CheckRequest()
     for name, value in fields.items():
         setattr(message.attributes.request.http, name, value)
-    return message.SerializeToString()
+    data: bytes = message.SerializeToString()
+    return data
 
 
 def _many(count: int, put: Any) -> bytes:
     message = ext_authz.CheckRequest()
     for number in range(count):
         put(message.attributes, number)
-    return message.SerializeToString()
+    data: bytes = message.SerializeToString()
+    return data
 
 
 def _header(attributes: Any, number: int) -> None:

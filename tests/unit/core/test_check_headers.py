@@ -158,7 +158,7 @@ def test_cookies_when_anything_stands_beside_the_session_then_its_value_is_gone(
 
 
 def inside(source: str, forwarded: str | list[str] | None = None, hops: int = 0) -> int:
-    """Return the status of a request that only the addresses 10.0.0.0/8 and 2001:db8::/32 may make; 0: it is allowed."""
+    """Return the status of what only 10.0.0.0/8 and 2001:db8::/32 may ask; 0: it is allowed."""
     lines = [forwarded] if isinstance(forwarded, str) else forwarded or []
     headers = [*bearer(TOKEN).items(), *(("x-forwarded-for", line) for line in lines)]
     answer = check("/inside", source=source, headers=headers, raw_headers=True, settings={"trusted_hops": hops})

@@ -2,13 +2,17 @@
 import pytest
 
 from sidecar.compile.image import write_image
-from sidecar.core import Image, Recorder
+from sidecar.core import CheckPlan, Image, Recorder
+from sidecar.model.check import CheckSettings, OnError
 from sidecar.model.decision import Decision, Reason
 from sidecar.model.errors import RequestError
+from sidecar.model.listener import RpcStatus
 from sidecar.model.request import AuthorizationRequest, ContextValue
 from sidecar.model.snapshot import Account, Snapshot, User
 from sidecar.services.authorizer import Authorizer
+from sidecar.wire.sidecar.ext_authz.v1 import ext_authz_pb2 as ext_authz
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
+from tests.unit.core.routing import check_request
 
 ADA = "arn:aws:iam::111122223333:user/ada"
 IMAGE = Image.from_bytes(
@@ -108,3 +112,25 @@ def test_explain_when_overridden_then_that_wins() -> None:
 
     assert explanation.answer.reason is Reason.NO_IDENTITY_ALLOW
     assert explanation.revision == IMAGE.revision
+
+
+def test_check_when_asked_then_one_image_and_one_time_decide_and_it_is_counted() -> None:
+    holder, recorder, times = Holder(IMAGE), Recorder(), [1_700_000_000_123_456_789]
+    plan = CheckPlan(CheckSettings(on_error=OnError.ERROR_RESPONSE))
+    authorizer = Authorizer(snapshots=holder, now=times.pop, recorder=recorder, check=plan)
+
+    answer = ext_authz.CheckResponse.FromString(authorizer.check(check_request("/orders")))
+
+    assert answer.status.code == RpcStatus.PERMISSION_DENIED
+    assert answer.denied_response.status.code == 403
+    assert counted(recorder) == {(Decision.IMPLICIT_DENY, Reason.NO_ROUTE): 1}
+    assert holder.reads == 1
+    assert not times
+
+
+def test_check_when_there_is_no_snapshot_then_the_settings_say_who_decides() -> None:
+    plan = CheckPlan(CheckSettings(on_error=OnError.ERROR_RESPONSE))
+
+    answer = Authorizer(snapshots=Holder(None), now=lambda: 0, check=plan).check(check_request("/orders"))
+
+    assert ext_authz.CheckResponse.FromString(answer).WhichOneof("http_response") == "error_response"

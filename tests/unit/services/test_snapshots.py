@@ -313,29 +313,90 @@ class Clock:
     def __call__(self) -> int:
         return int(self.seconds * 1e9)
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
 
 def store_with(
     source: Path, clock: Clock, compiler: FakeCompiler, images: list[Image], log: Log | None = None
 ) -> SnapshotStore:
     """Make a store that loads *images* one after the other."""
     return SnapshotStore(
-        source=source, compiler=compiler, now=clock, log=log, load_image=lambda descriptor, size: images.pop(0)
+        source=source,
+        compiler=compiler,
+        now=clock,
+        log=log,
+        load_image=lambda descriptor, size: images.pop(0),
+        sleep=clock.sleep,
     )
 
 
-def test_reload_when_something_stands_in_shadow_then_it_is_due_when_that_ends(source: Path) -> None:
+def test_reload_when_something_stands_in_shadow_then_it_is_due_a_little_before_that_ends(source: Path) -> None:
     clock, log = Clock(1000), Log()
     store = store_with(source, clock, FakeCompiler("a", "b"), [shadowed(1060, 2000), shadowed(2000, revision="b")], log)
     assert store.seconds_until_due() is None
 
     store.reload()
 
-    assert store.seconds_until_due() == 60
+    assert store.seconds_until_due() == 45
     assert ("info", "in_shadow", {"kind": "policy", "id": "policy-1060", "until": "1970-01-01T00:17:40Z"}) in log.events
     clock.seconds = 1060.5
-    assert store.seconds_until_due() == -0.5
+    assert store.seconds_until_due() == -15.5
     store.reload()
-    assert store.seconds_until_due() == 2000 - 1060.5
+    assert store.seconds_until_due() == 2000 - 15 - 1060.5
+
+
+def test_reload_when_something_ends_soon_then_the_next_snapshot_is_ready_and_put_in_place_then(source: Path) -> None:
+    clock, compiler = Clock(1000), FakeCompiler("a", "b")
+    store = store_with(source, clock, compiler, [shadowed(1060), shadowed(revision="b")])
+    store.reload()
+    clock.seconds = 1045.25
+
+    result = store.reload()
+
+    assert compiler.times == [1000, 1060]
+    assert result.outcome is ReloadOutcome.APPLIED
+    assert result.snapshot is not None
+    assert result.snapshot.loaded_at >= 1060 * 10**9
+    assert clock.seconds < 1060.1
+    assert store.seconds_until_due() is None
+
+
+def test_reload_when_it_fails_ahead_of_time_then_that_is_known_at_once_and_it_is_tried_again(source: Path) -> None:
+    clock = Clock(1000)
+    store = store_with(source, clock, FakeCompiler("a", (ERROR,)), [shadowed(1060, 9000)])
+    store.reload()
+    clock.seconds = 1045
+
+    assert store.reload().outcome is ReloadOutcome.FAILED
+
+    assert clock.seconds == 1045
+    assert store.seconds_until_due() == 1060 + 60 - 1045
+
+
+def test_reload_when_the_sidecar_stops_while_it_waits_then_nothing_is_put_in_place(source: Path) -> None:
+    clock = Clock(1000)
+    store = store_with(source, clock, FakeCompiler("a", "b"), [shadowed(1060), shadowed(revision="b")])
+    store.reload()
+    clock.seconds = 1050
+    store.close()
+
+    assert store.reload().outcome is ReloadOutcome.FAILED
+    assert store.image is not None
+    assert store.image.revision == "shadowed"
+
+
+def test_reload_when_the_clock_is_set_back_while_it_waits_then_it_gives_up(source: Path) -> None:
+    clock = Clock(1050)
+    clock.sleep = lambda seconds: None  # type: ignore[method-assign]
+    store = store_with(source, clock, FakeCompiler("a", "b"), [shadowed(1060), shadowed(revision="b")])
+    store.reload()
+
+    result = store.reload()
+
+    assert result.outcome is ReloadOutcome.FAILED
+    assert result.problems[0].message == "the clock was set back"
 
 
 def test_reload_when_nothing_stands_in_shadow_then_it_is_never_due(source: Path) -> None:
@@ -355,9 +416,9 @@ def test_compiler_when_asked_then_it_is_told_the_time(source: Path) -> None:
 
 def test_reload_when_it_fails_though_something_ended_then_it_is_tried_again(source: Path) -> None:
     clock = Clock(1000)
-    store = store_with(source, clock, FakeCompiler("a", (ERROR,)), [shadowed(1010, 9000)])
+    store = store_with(source, clock, FakeCompiler("a", (ERROR,)), [shadowed(1100, 9000)])
     store.reload()
-    clock.seconds = 1010
+    clock.seconds = 1100
 
     assert store.reload().outcome is ReloadOutcome.FAILED
 
@@ -370,27 +431,28 @@ def test_reload_when_it_fails_before_anything_ends_then_it_waits_for_that(source
     store.reload()
     store.reload()
 
-    assert store.seconds_until_due() == 8000
+    assert store.seconds_until_due() == 7985
 
 
 def test_image_file_when_all_in_its_shadow_has_ended_then_that_is_in_force(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"IAMIMAGE")
     clock = Clock(1000)
-    store = store_with(tmp_path / "image", clock, FakeCompiler(), [shadowed(1010, 1020)] * 3)
+    store = store_with(tmp_path / "image", clock, FakeCompiler(), [shadowed(1100, 1200)] * 3)
     store.reload()
-    clock.seconds = 1010
+    clock.seconds = 1100
 
     result = store.reload()
 
     assert result.outcome is ReloadOutcome.UNCHANGED
     (problem,) = result.problems
     assert problem.severity is Severity.WARNING
-    assert "policy `policy-1010` should be in force since 1970-01-01T00:16:50Z" in problem.message
+    assert "policy `policy-1100` should be in force since 1970-01-01T00:18:20Z" in problem.message
     assert problem.help == "compile the source again"
-    assert store.seconds_until_due() == 10
-    clock.seconds = 1020
+    assert store.seconds_until_due() == 85
+    clock.seconds = 1185
     result = store.reload()
     assert (result.outcome, result.problems) == (ReloadOutcome.APPLIED, ())
+    assert clock.seconds == 1200
     assert store.image is not None
     assert store.image.revision == "shadowed, all in force"
     assert store.seconds_until_due() is None
