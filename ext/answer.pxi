@@ -209,7 +209,8 @@ cdef void record_put(
     place += header.request_len
     ring_copy_in(ring, place, answer, header.answer_len)
     place += header.answer_len
-    ring_copy_in(ring, place, note, header.note_len)
+    if header.note_len:
+        ring_copy_in(ring, place, note, header.note_len)
     ring_copy_in(ring, place + header.note_len, &zeros, header.size - used)
     atomic_put(&ring.head, ring.head + header.size)
 

@@ -478,7 +478,8 @@ cdef bint struct_member(Slice message, Slice name, Slice *value) noexcept nogil:
             continue
         if not read_slice(&reader, &inner) or not attr_pair(inner, &pair, b"", &fault):
             return False
-        if slice_equals(pair.name, name.data, name.len):
+        # A name may be empty, and then stand nowhere.
+        if pair.name.len == name.len and (name.len == 0 or memcmp(pair.name.data, name.data, name.len) == 0):
             value[0] = pair.value
             found = True
     return found

@@ -282,7 +282,6 @@ cdef bint rule_identifies(
     scratch.len = 0
     scratch.most = SCRATCH_ROOM
     source.has_jwt = False
-    source.capture_count = 0
     if rule.source == CALLER_SOURCE_JWT:
         if not jwt_find(image, rule, a, &source.jwt):
             return False

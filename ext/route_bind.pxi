@@ -163,7 +163,6 @@ cdef uint32_t route_bind(
     source.query = t.query
     source.options = image.route_settings.flags
     source.captures = m.captures
-    source.capture_count = m.capture_count
     source.has_jwt = found.has_jwt
     source.jwt = found.jwt
     text.data = room.text

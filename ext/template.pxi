@@ -18,7 +18,6 @@ cdef struct ValueSource:
     Slice query               # as sent
     uint32_t options          # ROUTE_* of the image's settings
     const Slice *captures
-    uint32_t capture_count
     bint has_jwt
     Slice jwt                 # a google.protobuf.Struct
 

@@ -144,7 +144,7 @@ def match(
     ] = "",
     cookie_name: Annotated[
         str, typer.Option("--cookie-name", metavar="NAME", help="Cookie that holds the session token.")
-    ] = "__Host-session",
+    ] = "__Host-sidecar-session",
     as_json: AsJson = False,
 ) -> None:
     """Explain which route a request takes, who calls, and what is asked of the policies."""

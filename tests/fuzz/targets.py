@@ -431,6 +431,11 @@ def _run_edits(data: bytes) -> str:
 @functools.cache
 def _shadowed_bytes() -> bytes:
     given = {"identity": {"policies": [_operator_statements()[::7], "Deny"]}, "scps": ["Allow"], "tags": {"team": "r"}}
+    given = {
+        "identity": {"policies": [_operator_statements()[::7], "Deny"]},
+        "scps": ["Allow"],
+        "tags": {"team": "red"},
+    }
     return write_image(build_snapshot({**given, "shadow": ["identity-1"], "shadow_until": "2026-01-02T00:00:00Z"}))
 
 

@@ -218,3 +218,13 @@ def test_origins_when_none_is_stated_then_they_follow_from_the_relying_party() -
 
 def test_page_when_compared_then_it_holds_the_table() -> None:
     assert settings_page() in (ROOT / "docs" / "settings.md").read_text()
+
+
+def test_http_authz_when_it_is_stated_then_it_is_beside_the_proxy_alone() -> None:
+    assert load().http_authz is None
+    assert load({"http_authz": "[::1]:9195"}).http_authz == TcpAddress("::1", 9195)
+    socket = load({"http_authz": "unix:/run/authz.sock?mode=0660"}).http_authz
+    assert socket == UnixAddress(Path("/run/authz.sock"), 0o660)
+    for address in ("0.0.0.0:9195", "10.0.0.7:9195"):
+        with pytest.raises(SettingsError, match="would believe whoever can reach it"):
+            load({"http_authz": address})

@@ -239,7 +239,7 @@ def test_match_when_nobody_calls_then_it_is_denied(source: Path, capsys: Capture
 
 def test_match_when_a_session_token_is_there_then_it_is_never_shown(source: Path, capsys: Capture) -> None:
     token = "a-token-that-nobody-may-see"
-    for header in (f"Authorization: Bearer {token}", f"Cookie: a=b; __Host-session={token}"):
+    for header in (f"Authorization: Bearer {token}", f"Cookie: a=b; __Host-sidecar-session={token}"):
         assert run("match", "GET", "/orders/1", "--header", header, "--snapshot", source) == 0
         text = capsys.readouterr().out
         assert "rule 1 of 3, session_token: whoever the session token names" in text

@@ -43,7 +43,7 @@ def say(message: ext_authz.CheckRequest) -> dict[str, Any]:
         "headers": dict(headers),
         "extensions": {name.encode(): value.encode() for name, value in attributes.context_extensions.items()},
         "filters": {
-            name.encode(): struct_pb2.Struct.FromString(value.SerializeToString())
+            name.encode(): _known(value.SerializeToString())
             for name, value in attributes.metadata_context.filter_metadata.items()
         },
     }
@@ -54,8 +54,16 @@ def read(data: bytes) -> dict[str, Any]:
     found: dict[str, Any] = dict(read_attributes(data))
     for name in ("headers", "extensions"):
         found[name] = dict(found[name])
-    found["filters"] = {name: struct_pb2.Struct.FromString(value) for name, value in found["filters"]}
+    found["filters"] = {name: _known(value) for name, value in found["filters"]}
     return found
+
+
+def _known(data: bytes) -> bytes:
+    """Return what is known of a ``google.protobuf.Struct``, in one order."""
+    struct = struct_pb2.Struct.FromString(data)
+    struct.DiscardUnknownFields()
+    known: bytes = struct.SerializeToString(deterministic=True)
+    return known
 
 
 def full() -> ext_authz.CheckRequest:

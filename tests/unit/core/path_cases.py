@@ -48,7 +48,7 @@ CASES: tuple[PathCase, ...] = (
     PathCase(b"/%61dmin/x", "OWASP, encoded letters: one decoding", ADMIN),
     PathCase(b"/%61%64%6D%69%6e/x", "OWASP, encoded letters, case of escapes mixed", ADMIN),
     PathCase("/café/x".encode(), "raw UTF-8", ("café", "x")),
-    PathCase(b"/caf%c3%A9/x", "encoded UTF-8, case of escapes mixed", ("café", "x")),
+    PathCase(b"/na%c3%AFve/x", "encoded UTF-8, case of escapes mixed", ("naïve", "x")),
     PathCase(b"/a%20b", "an encoded space", ("a b",)),
     PathCase(b"/a+b", "a plus is a plus in a path", ("a+b",)),
     # Several slashes.
@@ -145,8 +145,8 @@ CASES: tuple[PathCase, ...] = (
     PathCase(b"/public%f0%80%80%afadmin", "overlong slash, four bytes", None),
     PathCase(b"/public/\xc0\xae\xc0\xae/admin/x", "CVE-2008-2938 (Tomcat), raw", None),
     PathCase(b"/%ff/x", "RFC 3629: no such byte", None),
-    PathCase(b"/caf%c3/x", "RFC 3629: a sequence that is cut", None),
-    PathCase(b"/caf%c3/%a9", "RFC 3629: a sequence with a slash inside", None),
+    PathCase(b"/na%c3/x", "RFC 3629: a sequence that is cut", None),
+    PathCase(b"/na%c3/%af", "RFC 3629: a sequence with a slash inside", None),
     PathCase(b"/%ed%a0%80/x", "RFC 3629: half of a surrogate pair", None),
     PathCase(b"/%f4%90%80%80/x", "RFC 3629: above U+10FFFF", None),
     PathCase(
@@ -158,7 +158,7 @@ CASES: tuple[PathCase, ...] = (
         "/\uff21\uff24\uff2d\uff29\uff2e/x".encode(), "full-width letters", ("\uff21\uff24\uff2d\uff29\uff2e", "x")
     ),
     PathCase("/adm\u0131n/x".encode(), "a dotless i, which some make an i of", ("adm\u0131n", "x")),
-    PathCase("/admi\u006e\u0303/x".encode(), "a letter with a combining mark", ("admi\u006e\u0303", "x")),
+    PathCase("/admin\u0303/x".encode(), "a letter with a combining mark", ("admin\u0303", "x")),
     # Control characters.
     PathCase(b"/admin%00/x", "OWASP, embedding null code", None),
     PathCase(b"/admin/x%00.css", "OWASP, embedding null code", None),

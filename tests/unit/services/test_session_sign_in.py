@@ -203,7 +203,8 @@ def test_hashing_when_too_many_ask_at_once_then_the_rest_is_told_so() -> None:
     results = together(count, lambda _: hasher.verify(None, "x"))
 
     refused = [result for result in results if isinstance(result, LimitExceededError)]
-    assert 1 <= len(refused) <= 6
+    # More than these are refused if those that wait have had enough of it.
+    assert 1 <= len(refused) <= count - RUNNING
     assert results.count(False) == count - len(refused)
 
 

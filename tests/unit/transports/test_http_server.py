@@ -2,14 +2,16 @@
 import asyncio
 import contextlib
 import socket
+import stat
+from pathlib import Path
 
 import httpx
 import pytest
 
 from sidecar.model.errors import SettingsError
 from sidecar.services.metrics import PrometheusMetrics
-from sidecar.transports.addresses import TcpAddress
-from sidecar.transports.http_server import HttpListener, build_application
+from sidecar.transports.addresses import TcpAddress, UnixAddress
+from sidecar.transports.http_server import Connections, HttpListener, build_application
 
 
 def fetch(path: str, *, method: str = "GET", reason: str = "", accept: str = "*/*") -> httpx.Response:
@@ -89,3 +91,21 @@ def test_listener_when_somebody_keeps_a_connection_then_it_is_ended(
         listener.stop()
 
     assert received.startswith(b"HTTP/1.1 200 OK") == said.endswith(b"\r\n\r\n")
+
+
+def test_listener_when_it_is_on_a_unix_socket_then_the_socket_has_its_mode_and_goes_with_it(tmp_path: Path) -> None:
+    address = UnixAddress(tmp_path / "authz.sock", 0o660)
+    application = build_application(registry=PrometheusMetrics().registry, not_ready_because=lambda: "")
+    connections = Connections(are_short_lived=False, keep_alive=60)
+    listener = HttpListener(address=address, application=application, connections=connections)
+    assert listener.start() == address
+    try:
+        assert stat.S_IMODE(address.path.stat().st_mode) == 0o660
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(address.path))) as client:
+            assert [client.get("http://x/livez").status_code for _ in range(2)] == [200, 200]
+        with pytest.raises(SettingsError, match="the address is in use"):
+            HttpListener(address=address, application=application).start()
+    finally:
+        listener.stop()
+
+    assert not address.path.exists()
