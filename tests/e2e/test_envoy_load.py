@@ -153,18 +153,21 @@ def test_sidecars_when_one_after_the_other_is_replaced_under_load_then_no_answer
     source = write_company(tmp_path / "company")
     sockets = [f"unix:{tmp_path}/{name}.sock" for name in "ab"]
 
-    def begin(number: int) -> Sidecar:
-        listeners = ["--data", sockets[number], "--management", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-        return Sidecar(["--snapshot", str(source), *listeners], state_dir=tmp_path / f"state-{number}")
+    sidecars: list[Sidecar] = []
 
-    sidecars = [begin(0), begin(1)]
+    def begin(number: int) -> None:
+        listeners = ["--data", sockets[number], "--management", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        sidecars.append(Sidecar(["--snapshot", str(source), *listeners], state_dir=tmp_path / f"state-{number}"))
+
     try:
+        begin(0)
+        begin(1)
         with envoy(start(*sockets), tmp_path / "envoy") as running:
             running.wait_for_cluster(healthy=2)
             with load(running.port()) as clients:
                 for number in (0, 1):
                     sidecars[number].stop()
-                    sidecars[number] = begin(number)
+                    begin(number)
                     running.wait_for_cluster(healthy=2)
                     clients.wait_for(40)
     finally:
