@@ -67,14 +67,11 @@ cdef bint dots_stand_alone(const uint8_t *text, uint32_t length) noexcept nogil:
 
 
 cdef bint escapes_remain(const uint8_t *text, uint32_t length) noexcept nogil:
-    # Whether whoever decodes once more would find a separator, a dot, a NUL or another escape.
+    # Whether whoever decodes once more would find something else: a separator or a dot, or only another name.
     cdef uint32_t i
-    cdef int c
     for i in range(length):
-        if text[i] == 37:
-            c = read_escape(text + i, length - i)
-            if c == 46 or c == 47 or c == 92 or c == 37 or c == 59 or c == 0:
-                return True
+        if text[i] == 37 and read_escape(text + i, length - i) >= 0:
+            return True
     return False
 
 

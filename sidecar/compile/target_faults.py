@@ -15,7 +15,7 @@ from sidecar.model.route import MAX_SEGMENTS, MAX_TARGET, RouteFlag
 
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})?")
 #: What whoever decodes once more would make something of: a dot, a separator, a percent sign, a NUL.
-_STILL_ENCODED: Final = re.compile("%(?:2e|2f|5c|25|00|3b)", re.IGNORECASE)
+_STILL_ENCODED: Final = re.compile("%[0-9a-f]{2}", re.IGNORECASE)
 _PRINTABLE: Final = re.compile(rb"[^\x00-\x20#\x7f]*")
 
 _DOTS_HELP: Final = "an upstream may step into another folder"

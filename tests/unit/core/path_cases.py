@@ -125,6 +125,8 @@ CASES: tuple[PathCase, ...] = (
     PathCase(b"/public/..%255cadmin/x", "CVE-2001-0333 (IIS)", None),
     PathCase(b"/public/%25%32%65%25%32%65/admin/x", "OWASP, double encoding, every character", None),
     PathCase(b"/public/%25252e/admin/x", "OWASP, triple encoding", None),
+    PathCase(b"/%2561dmin/x", "OWASP, double encoding of a letter", None),
+    PathCase(b"/a%25c0%25ae/x", "OWASP, double encoding of an overlong dot", None),
     PathCase(b"/admin%2500/x", "OWASP, double encoding of NUL", None),
     PathCase(b"/admin%253b/x", "OWASP, double encoding of `;`", None),
     PathCase(b"/100%25/x", "a percent sign", ("100%", "x")),
