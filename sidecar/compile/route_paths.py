@@ -43,7 +43,7 @@ def parse_path(text: str, flags: RouteFlag) -> tuple[Path | None, Finding | None
     Args:
         flags: How targets are read.
 
-    >>> [segment.kind.name for segment in parse_path("/files/{name}.txt", NO_FLAGS)[0]]
+    >>> [segment.kind.name for segment in parse_path("/files/{name}.txt", RouteFlag(0))[0]]
     ['LITERAL', 'MIXED']
     """
     if not text.startswith("/"):
@@ -231,7 +231,7 @@ def written_path(path: Path) -> str:
     """
     Return *path* as it is written in a file.
 
-    >>> written_path(parse_path("/a/{b}.c/**", NO_FLAGS)[0])
+    >>> written_path(parse_path("/a/{b}.c/**", RouteFlag(0))[0])
     '/a/{b}.c/**'
     """
     return "".join("/" + _written(segment) for segment in path)

@@ -210,9 +210,11 @@ class Client:
         return stream
 
     def send(self, stream: int, data: bytes, *, end: bool = True, piece: int = 16384) -> None:
-        """Send data in pieces, as windows allow."""
+        """Send data in pieces, as windows allow, until the call is answered."""
         view = memoryview(data)
         while view:
+            if self.answers[stream].has_ended or self.answers[stream].reset is not None:
+                return
             room = min(self.h2.local_flow_control_window(stream), piece, self.h2.max_outbound_frame_size)
             if room <= 0:
                 assert self.pump(), "it ended before all was sent"
