@@ -12,7 +12,6 @@ from tests.e2e.envoy_process import envoy_program
 from tests.e2e.protected_shop import ProtectedShop, protected_shop
 from tests.e2e.sidecar_process import Sidecar, serving, write_source
 
-
 FIRST_TRY_COUNTS = frozenset({"test_envoy_closed.py", "test_envoy_load.py", "test_soak.py"})
 
 
