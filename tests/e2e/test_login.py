@@ -405,8 +405,15 @@ def test_logins_when_they_come_at_the_same_time_then_each_is_kept(shell: Shell) 
 def at_a_terminal(command: list[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a command at a terminal, and give that."""
     leader, follower = pty.openpty()
+    # What a shell runs in the background ignores Ctrl-C, and so does what that starts: nothing at a terminal does.
+    minds = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     process = subprocess.Popen(
-        command, stdin=follower, stdout=follower, stderr=follower, env=clean_environment(), start_new_session=True
+        [sys.executable, "-c", minds, *command],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=clean_environment(),
+        start_new_session=True,
     )
     os.close(follower)
     try:

@@ -8,9 +8,11 @@ A process that ends by a signal or a sanitizer's report leaves the input it was 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.fuzz.harness import Running, fuzz, keep
@@ -35,6 +37,13 @@ def arguments() -> argparse.Namespace:
         "--replay", type=Path, metavar="FILE", help="run the one target on this file and show what happens"
     )
     parser.add_argument("--folder", type=Path, default=Path("build/fuzz"), help="where findings are kept")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="targets that run at once; as many as there are cores if not given",
+    )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     known = {target.name for target in TARGETS}
@@ -43,6 +52,19 @@ def arguments() -> argparse.Namespace:
     if options.replay and len(options.targets) != 1:
         parser.error("--replay needs exactly one target, as in: scripts/fuzz 1 image --replay FILE")
     return options
+
+
+def run_apart(name: str, options: argparse.Namespace, seed: int) -> bool:
+    """Run one target in a process of its own, and say whether all was well."""
+    command = [sys.executable, "-m", "tests.fuzz", str(options.seconds), name, "--here", "--seed", str(seed)]
+    command += ["--folder", str(options.folder)]
+    if options.executions is not None:
+        command += ["--executions", str(options.executions)]
+    status = subprocess.run(command, check=False).returncode
+    if status not in (0, 1):
+        path = keep(options.folder, name, Running.get(options.folder / f"running-{name}"))
+        print(f"{name}: ended with status {status} on {path}", flush=True)
+    return status == 0
 
 
 def main() -> int:
@@ -66,17 +88,8 @@ def main() -> int:
         for path in report.findings:
             print(f"  finding: {path}", flush=True)
         return 1 if report.findings else 0
-    found = 0
-    for target in chosen:
-        command = [sys.executable, "-m", "tests.fuzz", str(options.seconds), target.name, "--here", "--seed", str(seed)]
-        command += ["--folder", str(options.folder)]
-        if options.executions is not None:
-            command += ["--executions", str(options.executions)]
-        status = subprocess.run(command, check=False).returncode
-        if status not in (0, 1):
-            path = keep(options.folder, target.name, Running.get(options.folder / f"running-{target.name}"))
-            print(f"{target.name}: ended with status {status} on {path}", flush=True)
-        found += status != 0
+    with ThreadPoolExecutor(max(options.jobs, 1)) as jobs:
+        found = sum(not well for well in jobs.map(lambda target: run_apart(target.name, options, seed), chosen))
     print(f"seed {seed}: {'no findings' if not found else f'{found} targets with findings'}")
     return 1 if found else 0
 
