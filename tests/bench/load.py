@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,9 @@ def on_core(core: int, command: Sequence[str]) -> list[str]:
 def pin(pid: int, core: int) -> None:
     """Put every thread of a process on *core*; those it makes later follow."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(thread.name), {core})
+        # One that has ended meanwhile runs nowhere.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), {core})
 
 
 def pin_apart(pid: int, thread: int, cores: Cores) -> None:

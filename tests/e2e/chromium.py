@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -220,6 +220,20 @@ class Page:
             if kind == "keyDown" and text:
                 parameters["text"] = text
             self.call("Input.dispatchKeyEvent", **parameters)
+
+    def paint(self) -> None:
+        """Wait until what is there so far has been painted."""
+        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    @contextmanager
+    def holding(self, pattern: str) -> Iterator[Callable[[], int]]:
+        """Hold back what the page asks for by a pattern of addresses; give how many requests that are so far."""
+        self.call("Fetch.enable", patterns=[{"urlPattern": pattern}])
+        try:
+            yield lambda: len(self._browser.events(self._session, "Fetch.requestPaused"))
+        finally:
+            # Whatever is held goes on by that.
+            self.call("Fetch.disable")
 
     def back(self) -> None:
         """Go back, as by the browser's button."""

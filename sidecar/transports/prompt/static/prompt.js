@@ -104,6 +104,8 @@ function prepareCeremony(section) {
   });
   cancel.addEventListener("click", () => waiting && waiting.abort());
   for (const element of section.querySelectorAll("[data-with-script]")) element.hidden = false;
+  // Not by `autofocus`: a page that is painted before this file arrives has none to give to what is still hidden.
+  if (document.activeElement === document.body) section.querySelector("[data-focus]")?.focus();
 }
 
 // A challenge whose time is over says so by itself.

@@ -78,7 +78,7 @@ def check_usable(page: Document) -> None:
     for button in page.all("button", "a", "summary"):
         assert page.text(button) or button.get("aria-label"), "a button without words"
     assert all(image.get("alt") for image in page.all("img"))
-    assert len([element for element in page.root.iter() if "autofocus" in element.attrib]) <= 1
+    assert len([element for element in page.root.iter() if {"autofocus", "data-focus"} & {*element.attrib}]) <= 1
     # What is allowed comes from here, and no text of a page is a script or a style.
     assert not [element for element in page.root.iter() if {"style", "onclick", "onload"} & set(element.attrib)]
     assert not list(page.all("style", "iframe", "object"))
