@@ -305,6 +305,15 @@ cdef inline uint8_t *write_denial(uint8_t *out, uint32_t reason) noexcept nogil:
     return write_field(out, 3, REASON_WORDS[reason], <uint32_t>strlen(REASON_WORDS[reason]))
 
 
+cdef bint staging_allows(const Staging *staging) noexcept nogil:
+    # Whether the one answer to Envoy that was deferred is an allow; False where nothing of it could be kept.
+    cdef Deferred deferred
+    if staging.size < sizeof(Deferred):
+        return False
+    memcpy(&deferred, staging.data, sizeof(Deferred))
+    return deferred.told == CHECK_ALLOW
+
+
 cdef uint64_t staging_refuse(Desk *desk, Staging *staging, uint32_t method, uint8_t *out) noexcept nogil:
     # Instead of answers whose records found no place: as many denials, written to *out*, which has the room that those
     # answers were given. Returns their length.
@@ -312,6 +321,7 @@ cdef uint64_t staging_refuse(Desk *desk, Staging *staging, uint32_t method, uint
     cdef uint32_t size = <uint32_t>(write_denial(denial, REASON_AUDIT_UNAVAILABLE) - denial)
     cdef uint32_t told = CHECK_ERROR if method == METHOD_CHECK else CHECK_COUNT
     cdef uint8_t *end = out
+    cdef bint is_closed
     cdef uint32_t i
     for i in range(staging.count):
         decision_count(
@@ -321,7 +331,9 @@ cdef uint64_t staging_refuse(Desk *desk, Staging *staging, uint32_t method, uint
         if method == METHOD_BATCH_AUTHORIZE:
             end = write_field(end, 1, denial, size)
         elif method == METHOD_CHECK:
-            end = out + write_refusal(out, desk.check, REASON_AUDIT_UNAVAILABLE, 503, False)
+            # What is denied anyway stays so: a client can fill a log, and nothing it asks for may pass by that.
+            is_closed = not staging_allows(staging)
+            end = out + write_refusal(out, desk.check, REASON_AUDIT_UNAVAILABLE, 503, False, is_closed)
         else:
             memcpy(out, denial, size)
             end = out + size

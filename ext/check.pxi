@@ -321,6 +321,7 @@ cdef uint32_t check_write(CheckCall *c, ClockReading now, uint64_t *length) noex
     cdef Out out = out_of(data, CHECK_ANSWER_MOST)
     cdef CheckFacts facts
     cdef uint32_t told
+    cdef bint is_theirs
     if c.result.decision == DECISION_ALLOW and c.room.match.route != NULL:
         # INVARIANT: the only place that says OK.
         facts = check_facts(c)
@@ -339,9 +340,9 @@ cdef uint32_t check_write(CheckCall *c, ClockReading now, uint64_t *length) noex
         length[0] = out.here - data
         if LIKELY(not out.is_full):
             return told
+    is_theirs = c.result.reason != REASON_NO_SNAPSHOT
     length[0] = write_refusal(
-        data, c.view, c.result.reason, 400 if c.result.reason == REASON_REQUEST_INVALID else 503,
-        c.result.reason != REASON_NO_SNAPSHOT,
+        data, c.view, c.result.reason, 400 if c.result.reason == REASON_REQUEST_INVALID else 503, is_theirs, is_theirs
     )
     return CHECK_ERROR
 
@@ -494,6 +495,7 @@ cdef bint refuse_check(Desk *desk, uint32_t code, bint too_large, Reply *reply) 
         desk.check,
         REASON_REQUEST_INVALID if is_theirs else REASON_INTERNAL_ERROR,
         413 if too_large else 400 if is_theirs else 503,
+        is_theirs,
         is_theirs,
     )
     count_add(&desk.telemetry.told[CHECK_ERROR], 1)

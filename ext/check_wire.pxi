@@ -427,10 +427,11 @@ cdef void write_denial_response(
 
 
 cdef uint32_t write_refusal(
-    uint8_t *data, const CheckView *view, uint32_t reason, uint32_t http, bint is_theirs
+    uint8_t *data, const CheckView *view, uint32_t reason, uint32_t http, bint is_theirs, bint is_closed
 ) noexcept nogil:
-    # A CheckResponse to what was not decided. What a client brings about, *is_theirs*, is a denial whatever the settings
-    # say: nobody talks a proxy into letting requests through. Returns its length, at most CHECK_REFUSAL_MOST.
+    # A CheckResponse to what was not decided. *is_theirs*: a client has brought it about. *is_closed*: it is a denial
+    # whatever the settings say, so that nobody talks a proxy into letting requests through. Returns its length, at most
+    # CHECK_REFUSAL_MOST.
     cdef Out out = out_of(data, CHECK_REFUSAL_MOST)
     cdef CheckFacts facts
     cdef const char *text = b"the request is refused" if is_theirs else b"authorization is not available"
@@ -441,7 +442,7 @@ cdef uint32_t write_refusal(
     facts.reason = reason
     begun = response_open(
         &out, RPC_INVALID_ARGUMENT if is_theirs else RPC_UNAVAILABLE,
-        RESPONSE_ERROR if view.sends_errors and not is_theirs else RESPONSE_DENIED,
+        RESPONSE_ERROR if view.sends_errors and not is_closed else RESPONSE_DENIED,
     )
     status = out_open(&out, 1)
     out_enum(&out, 1, http)

@@ -91,6 +91,20 @@ def write_company(folder: Path, *, callers: Sequence[Json] | None = None, routes
     return folder
 
 
+def restrict_to_office(source: Path, network: str) -> None:
+    """Deny ada and the batch every order whose name begins with ``office-``, but for callers from *network*."""
+    path = source / "accounts" / "shop.json"
+    dump = json.loads(path.read_text())
+    deny: Json = {"Effect": "Deny", "Action": "shop:GetOrder", "Resource": f"{_ORDER}/office-*"}
+    deny["Condition"] = {"NotIpAddress": {"aws:SourceIp": network}}
+    policy = {"PolicyName": "office", "PolicyDocument": {"Version": "2012-10-17", "Statement": [deny]}}
+    ada = next(user for user in dump["UserDetailList"] if user["Arn"] == ADA)
+    batch = next(role for role in dump["RoleDetailList"] if role["RoleName"] == "batch")
+    ada.setdefault("UserPolicyList", []).append(policy)
+    batch["RolePolicyList"].append(policy)
+    path.write_text(json.dumps(dump))
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """

@@ -12,9 +12,10 @@ from time import monotonic
 import pytest
 
 from examples.envoy.keys import make_keys
+from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from tests.e2e.envoy_process import Envoy, Json, Shop, envoy, envoy_program, ext_authz, placed_config, shop
 from tests.e2e.protected_shop import API_KEY, Headers, Reply, send, write_company
-from tests.e2e.sidecar_process import Sidecar, eventually, serving
+from tests.e2e.sidecar_process import PATIENCE, Sidecar, eventually, question, serving
 
 pytestmark = pytest.mark.peer
 
@@ -152,6 +153,58 @@ def test_failure_mode_when_it_allows_then_what_cannot_be_decided_is_still_denied
         opened = ask(running)
         assert opened.status == 200
         assert running.stat("http.ingress.ext_authz.failure_mode_allowed") == 1
+
+
+def fill_the_log(sidecar: Sidecar) -> None:
+    """Have a sidecar whose records go nowhere decide until there is no room for another one."""
+    large = question(context={"app:note": pb.ContextValue(values=["x" * 800])})
+    with sidecar.authorization("data") as stub:
+        # A batch has room as a whole or not at all. There are twenty megabytes to be filled.
+        for request, count in ((large, 1000), (question(), 100), (question(), 1)):
+            batch = pb.BatchAuthorizeRequest(requests=[request] * count)
+            for _ in range(500):
+                answers = stub.BatchAuthorize(batch, timeout=PATIENCE).responses
+                if {answer.reason for answer in answers} == {"audit_unavailable"}:
+                    break
+            else:
+                pytest.fail("there is always room")
+
+
+@pytest.mark.parametrize(("on_error", "passes"), [("deny", False), ("error-response", True)])
+def test_failure_mode_when_no_record_can_be_kept_then_the_setting_says_whether_it_counts(
+    place: Place, careless: Json, on_error: str, passes: bool
+) -> None:
+    folder = place.folder / "logs"
+    folder.mkdir()
+    audit = ["--decision-log", f"{folder}/decisions.json", "--decision-log-mode", "required"]
+    audit += ["--decision-log-spill-bytes", "0", "--workers", "1"]
+    listeners = ["--data", "127.0.0.1:0", "--data", f"unix:{place.socket}", "--check-on-error", on_error]
+    with (
+        serving(place.source, place.folder / "state", *listeners, *audit) as sidecar,
+        envoy(careless, place.folder / "careless") as opened,
+        envoy(place.config(), place.folder / "envoy") as closed,
+    ):
+        assert is_allowed(ask(opened))
+        assert is_allowed(ask(closed))
+        folder.rename(place.folder / "elsewhere")
+        fill_the_log(sidecar)
+        assert ask(closed).status == 503
+        assert ask(closed, "/open/page").status == 503
+        reply = ask(opened)
+        if passes:
+            # Envoy's word for what it lets through, and nothing of ours.
+            assert reply.arrived.values("x-envoy-auth-failure-mode-allowed") == ["true"]
+            assert reply.arrived.values("x-iam-principal") == []
+        else:
+            assert reply.status == 503
+        assert opened.stat("http.ingress.ext_authz.failure_mode_allowed") == int(passes)
+        # What is denied anyway stays so: a client can fill a log.
+        for target in ("/nowhere", "/reports/1", "/orders/1;x"):
+            assert ask(opened, target).status == 503, target
+        assert opened.stat("http.ingress.ext_authz.failure_mode_allowed") == int(passes)
+        (place.folder / "elsewhere").rename(folder)
+        eventually(lambda: is_allowed(ask(closed)))
+        assert is_allowed(ask(opened))
 
 
 def test_headers_when_they_are_large_then_those_that_fit_are_decided_on(place: Place) -> None:

@@ -17,7 +17,7 @@ import pytest
 from sidecar.transports.prompt.address import SESSION_COOKIE, PublicAddress
 from tests.e2e.envoy_process import ROOT, Shop, shop
 from tests.e2e.people import set_password
-from tests.e2e.protected_shop import ADA, Headers, bearer, cookies, send, sign_in, write_company
+from tests.e2e.protected_shop import ADA, Headers, bearer, cookies, restrict_to_office, send, sign_in, write_company
 from tests.e2e.sidecar_process import PATIENCE, Sidecar, serving
 from tests.e2e.test_docs import free_port
 
@@ -216,3 +216,28 @@ def test_sidecar_when_it_is_gone_then_nothing_passes(tmp_path: Path, place: Plac
             reply = send(port, target, [bearer(place.token)])
             assert reply.status == 503
             assert reply.json == {"error": "authorization_unavailable"}
+
+
+def test_address_when_proxies_are_in_front_then_theirs_are_counted_off(tmp_path: Path, place: Place) -> None:
+    office = "203.0.113.7"
+    source = write_company(tmp_path / "company")
+    restrict_to_office(source, f"{office}/32")
+    port = free_port()
+    listeners = ["--data", "off", "--http-authz", f"unix:{tmp_path}/authz.sock", "--trusted-hops", "1"]
+    with (
+        serving(source, tmp_path / "state", *listeners) as sidecar,
+        nginx(tmp_path, port=port, shop_address=place.shop.http, prompt="127.0.0.1:9"),
+    ):
+        set_password(sidecar, source, ADA)
+        token = bearer(sign_in(sidecar))
+
+        def ask(*forwarded: str) -> int:
+            headers = [token, *(("x-forwarded-for", one) for one in forwarded)]
+            return send(port, "/orders/office-1", headers).status
+
+        assert send(port, "/orders/1", [token]).status == 200
+        assert ask(office) == ask(f"192.0.2.9, {office}") == ask("192.0.2.9", office) == 200
+        assert ask() == ask("192.0.2.9") == ask(f"{office}, 192.0.2.9") == ask(office, "192.0.2.9") == 403
+        assert ask("nonsense") == ask(f"{office}, nonsense") == 400
+    # Nobody is believed unless told.
+    assert send(place.port, "/orders/1", [bearer(place.token), ("x-forwarded-for", "nonsense")]).status == 200

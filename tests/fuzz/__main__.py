@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+import traceback
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fuzz.harness import Running, fuzz, keep
+from tests.fuzz.harness import Running, Target, fuzz, keep
 from tests.fuzz.targets import TARGETS, corpus
 
 
@@ -44,7 +45,6 @@ def arguments() -> argparse.Namespace:
         metavar="N",
         help="targets that run at once; as many as there are cores if not given",
     )
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     known = {target.name for target in TARGETS}
     if unknown := sorted(set(options.targets) - known):
@@ -54,17 +54,55 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def run_apart(name: str, options: argparse.Namespace, seed: int) -> bool:
-    """Run one target in a process of its own, and say whether all was well."""
-    command = [sys.executable, "-m", "tests.fuzz", str(options.seconds), name, "--here", "--seed", str(seed)]
-    command += ["--folder", str(options.folder)]
-    if options.executions is not None:
-        command += ["--executions", str(options.executions)]
-    status = subprocess.run(command, check=False).returncode
-    if status not in (0, 1):
-        path = keep(options.folder, name, Running.get(options.folder / f"running-{name}"))
-        print(f"{name}: ended with status {status} on {path}", flush=True)
-    return status == 0
+def run_here(target: Target, options: argparse.Namespace, seed: int) -> int:
+    """Run one target in this process; 1 if there is a finding."""
+    report = fuzz(
+        target,
+        folder=options.folder,
+        seconds=options.seconds,
+        executions=options.executions,
+        seed=seed,
+        corpus=corpus(target.name),
+    )
+    print(report, flush=True)
+    for path in report.findings:
+        print(f"  finding: {path}", flush=True)
+    return 1 if report.findings else 0
+
+
+def begin_apart(target: Target, options: argparse.Namespace, seed: int) -> int:
+    """Run one target in a process of its own, which has everything imported already; return its number."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = run_here(target, options, seed)
+        except BaseException:  # noqa: BLE001 - whatever it is, nobody above would print it
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            # Nothing of the parent's is to be tidied up here.
+            os._exit(status)
+    return child
+
+
+def run_apart(chosen: Sequence[Target], options: argparse.Namespace, seed: int) -> int:
+    """Run each target in a process of its own, some at a time; return how many have findings."""
+    waiting = deque(chosen)
+    running: dict[int, str] = {}
+    found = 0
+    while waiting or running:
+        while waiting and len(running) < max(options.jobs, 1):
+            target = waiting.popleft()
+            running[begin_apart(target, options, seed)] = target.name
+        child, ended = os.wait()
+        name, status = running.pop(child), os.waitstatus_to_exitcode(ended)
+        if status not in (0, 1):
+            path = keep(options.folder, name, Running.get(options.folder / f"running-{name}"))
+            print(f"{name}: ended with status {status} on {path}", flush=True)
+        found += status != 0
+    return found
 
 
 def main() -> int:
@@ -75,21 +113,7 @@ def main() -> int:
     if options.replay:
         print(chosen[0].run(options.replay.read_bytes()))
         return 0
-    if options.here:
-        report = fuzz(
-            chosen[0],
-            folder=options.folder,
-            seconds=options.seconds,
-            executions=options.executions,
-            seed=seed,
-            corpus=corpus(chosen[0].name),
-        )
-        print(report, flush=True)
-        for path in report.findings:
-            print(f"  finding: {path}", flush=True)
-        return 1 if report.findings else 0
-    with ThreadPoolExecutor(max(options.jobs, 1)) as jobs:
-        found = sum(not well for well in jobs.map(lambda target: run_apart(target.name, options, seed), chosen))
+    found = run_apart(chosen, options, seed)
     print(f"seed {seed}: {'no findings' if not found else f'{found} targets with findings'}")
     return 1 if found else 0
 
