@@ -142,7 +142,8 @@ cdef class DataServer:
 
     def publish(self, Image image):
         """
-        Have every worker decide by *image* from its next call on; None for none.
+        Have every worker decide by *image* from its next call on; None for none. Before the first one, connections are
+        closed as soon as they are made.
 
         The image before is let go once no worker can be using it, idle ones included. That is waited for a second at
         most, without the GIL; if it takes longer, the next call sees to it.
@@ -150,6 +151,8 @@ cdef class DataServer:
         with self.publishing:
             if not self.has_ended:
                 self.send_mail(image, self.mails[len(self.mails) - 1][2])
+                if image is not None:
+                    atomic_put(&self.server.has_begun, 1)
 
     def publish_sessions(self, SessionState state):
         """

@@ -151,6 +151,7 @@ cdef struct Server:
     uint64_t order
     uint64_t handed[WORKERS_MOST]  # connections given to each worker; the accepting thread's own
     uint64_t has_stopped_accepting
+    uint64_t has_begun        # whether there has been an image
     uint64_t is_serving       # what the health service says
     int reader_bell           # owned; wakes whoever reads the rings
     const uint8_t *constant   # not NULL: what every Authorize is answered with, for measurements
@@ -558,7 +559,12 @@ cdef bint server_accept(Server *server, int listener) noexcept nogil:
     while True:
         fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd >= 0:
-            server_hand_over(server, fd)
+            if LIKELY(atomic_get(&server.has_begun)):
+                server_hand_over(server, fd)
+            else:
+                # Before the first image there is nothing to decide by. Whoever is turned away asks another one, or again;
+                # a denial they would believe.
+                close(fd)
             continue
         if errno == EINTR:
             continue

@@ -136,7 +136,8 @@ class DataListener:
 
     def start(self) -> tuple[Address, ...]:
         """
-        Listen and answer, and return the addresses with the ports that were taken.
+        Listen, and return the addresses with the ports that were taken. Connections that come before the first image
+        are closed at once; every call of later ones is answered.
 
         Raises:
             SettingsError: An address is in use or cannot be listened on, or the system has no room for the workers.

@@ -134,9 +134,10 @@ def listening(
     log: Mapping[str, Any] | None = None,
     check: core.CheckPlan | None = None,
     unix: bool = False,
+    is_empty: bool = False,
 ) -> Iterator[Listener]:
     """
-    Run a listener for the length of the block.
+    Run a listener for the length of the block, on an image unless it *is_empty*.
 
     However it was treated, nothing is open once it has ended, and it knows why every connection did.
     """
@@ -159,7 +160,8 @@ def listening(
         )
         if log is not None:
             server.keep_log(**log)
-        server.publish(by or image())
+        if not is_empty:
+            server.publish(by or image())
         server.set_serving(True)
         server.start()
         running = Listener(server, places[0], places)

@@ -17,7 +17,7 @@ from h2.settings import SettingCodes
 from sidecar.core import Image
 from sidecar.model.listener import RpcMethod, RpcStatus
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
-from tests.listener.peers import BATCH_AUTHORIZE, Client, framed
+from tests.listener.peers import BATCH_AUTHORIZE, Client, connect, framed
 from tests.listener.serving import PATIENCE, Listener, batch, eventually, listening, question, right_answer, threads
 from tests.unit.core.asking import image_of
 
@@ -98,6 +98,24 @@ with Client(("127.0.0.1", int(sys.stdin.readline()))) as client:
             finally:
                 sys.setswitchinterval(before)
         assert child.returncode == 0
+
+
+@pytest.mark.parametrize("unix", [False, True])
+def test_connections_when_there_was_no_image_yet_then_they_are_turned_away(unix: bool) -> None:
+    with listening(unix=unix, is_empty=True) as listener:
+        for place in listener.places:
+            with connect(place) as early:
+                assert early.recv(1) == b""
+        assert listener.total("accepted") == 0
+        listener.server.publish(image_that("Allow"))
+        for place in listener.places:
+            with Client(place) as client:
+                answer = pb.AuthorizeResponse.FromString(client.call(question()).message)
+                assert answer.decision == pb.DECISION_ALLOW
+        # What is taken away again is another matter: who is connected is told.
+        listener.server.publish(None)
+        with Client(listener.place) as client:
+            assert pb.AuthorizeResponse.FromString(client.call(question()).message).reason == "no_snapshot"
 
 
 def test_images_when_workers_are_idle_then_old_ones_are_let_go() -> None:

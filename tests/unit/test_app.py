@@ -49,8 +49,10 @@ def make_application(tmp_path: Path, announced: list[str]) -> Application:
     flags = {
         "snapshot": str(source),
         "state_dir": str(tmp_path / "state"),
-        "management": ["127.0.0.1:0"],
+        "management": ["127.0.0.1:0", f"unix:{tmp_path / 'm.sock'}"],
         "http": "127.0.0.1:0",
+        # Its usual port is one, and tests run beside each other.
+        "prompt": "off",
         "data": ["127.0.0.1:0", f"unix:{tmp_path / 'a.sock'}"],
     }
     return Application(load_settings(flags, {}), log=NullLog(), announce=announced.append)
@@ -67,11 +69,18 @@ def test_run_when_no_snapshot_is_there_yet_then_it_lives_and_denies_and_can_be_e
 
     def ask() -> None:
         try:
-            eventually((tmp_path / "a.sock").exists)
             options = [("grpc.enable_http_proxy", 0)]
-            with grpc.insecure_channel(f"unix:{tmp_path / 'a.sock'}", options=options) as channel:
+            with grpc.insecure_channel(f"unix:{tmp_path / 'm.sock'}", options=options) as channel:
                 stub = pb_grpc.AuthorizationServiceStub(channel)
-                seen["answer"] = stub.Authorize(question(), wait_for_ready=True, timeout=60)
+                eventually((tmp_path / "m.sock").exists)
+                token = (tmp_path / "state" / "admin.token").read_text().strip()
+                credentials = [("authorization", f"Bearer {token}")]
+                seen["answer"] = stub.Authorize(question(), metadata=credentials, wait_for_ready=True, timeout=60)
+            with grpc.insecure_channel(f"unix:{tmp_path / 'a.sock'}", options=options) as channel:
+                try:
+                    pb_grpc.AuthorizationServiceStub(channel).Authorize(question(), timeout=60)
+                except grpc.RpcError as error:
+                    seen["data"] = error.code()
             http = application._http
             assert http is not None
             eventually(lambda: http._server.started)
@@ -89,6 +98,8 @@ def test_run_when_no_snapshot_is_there_yet_then_it_lives_and_denies_and_can_be_e
     answer = seen["answer"]
     assert isinstance(answer, pb.AuthorizeResponse)
     assert (answer.decision, answer.reason) == (pb.DECISION_IMPLICIT_DENY, "no_snapshot")
+    # Callers of the data listener ask another sidecar, or again.
+    assert seen["data"] is grpc.StatusCode.UNAVAILABLE
     assert (seen["/livez"], seen["/readyz"]) == (200, 503)
     assert announced == []
     assert not (tmp_path / "a.sock").exists()
