@@ -68,6 +68,8 @@ cdef class DataServer:
             self.constant = constant_answer
             server.constant = <const uint8_t *><const char *>self.constant
             server.constant_len = <uint32_t>len(constant_answer)
+            # That takes no image.
+            server.has_begun = 1
         server.workers = <Worker *>calloc(workers, sizeof(Worker))
         if server.workers == NULL:
             raise MemoryError

@@ -48,7 +48,7 @@ def shadowed_questions(draw: st.DrawFn) -> tuple[Json, Json]:
     return shadowed, request
 
 
-@settings(SEEDED, max_examples=3 * EXAMPLES)
+@settings(SEEDED, max_examples=2 * EXAMPLES)
 @given(shadowed_questions())
 def test_core_when_something_stands_in_shadow_then_agrees_with_oracle(question: tuple[Json, Json]) -> None:
     def differs(snapshot: Given, request: Given) -> bool:
@@ -79,7 +79,7 @@ def _ask(snapshot: Snapshot, request: AuthorizationRequest) -> Answer | Invalid:
     )
 
 
-@settings(SEEDED, max_examples=3 * EXAMPLES)
+@settings(SEEDED, max_examples=2 * EXAMPLES)
 @given(shadowed_questions())
 def test_image_with_a_shadow_when_asked_then_it_decides_as_two_images_do(question: tuple[Json, Json]) -> None:
     given = {**question[0], "shadow_until": "2100-01-01T00:00:00Z"}

@@ -11,6 +11,7 @@ from sidecar.transports.data_listener import DataListener, Recording
 from sidecar.transports.decision_source import CoreRecords
 from sidecar.wire.sidecar.v1 import authorization_pb2 as pb
 from sidecar.wire.sidecar.v1 import authorization_pb2_grpc as pb_grpc
+from tests.unit.core.asking import image_of
 
 REQUEST = pb.AuthorizeRequest(principal="arn:aws:iam::111122223333:user/ada", action="s3:GetObject", resource="*")
 #: 2026-01-01T00:00:00Z.
@@ -65,6 +66,7 @@ def test_source_when_the_data_listener_answered_then_its_records_come_too_even_a
     made = recorder()
     source = CoreRecords(recorder=made, listener=listener)
     assert source.read_records(1) == b""
+    listener.publish(image_of(identity=[{"Effect": "Allow", "Action": "*", "Resource": "*"}]))
     (address,) = listener.start()
     channels = [
         grpc.insecure_channel(
