@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -562,7 +563,7 @@ def _requirement(value: Any) -> MfaRequirement | None:
     )
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads ``true``, ``false``, ``null`` and plain decimal numbers; all else stays text, dates too."""
 
 
@@ -585,7 +586,8 @@ def parse_time(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp())
 
 
-def load_cases(folder: Path = HERE / "cases") -> list[Case]:
+@cache
+def load_cases(folder: Path = HERE / "cases") -> Sequence[Case]:
     """Return the cases of every file, tables unrolled, in order."""
     cases: list[Case] = []
     for path in sorted(folder.glob("*.yaml")):
@@ -594,7 +596,7 @@ def load_cases(folder: Path = HERE / "cases") -> list[Case]:
         cases.extend(_case(path.stem, content["source"], defaults, entry) for entry in content.get("cases", []))
         for table in content.get("tables", []):
             cases.extend(_table_cases(path.stem, content["source"], defaults, table))
-    return cases
+    return tuple(cases)
 
 
 def _case(topic: str, source: str, defaults: Given, entry: Given) -> Case:

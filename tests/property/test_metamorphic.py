@@ -19,7 +19,7 @@ from tests.conformance.cases import SERVICE, SESSION_ARN, Given
 from tests.property.asking import SEEDED, Invalid, ask_core, case_of, is_allowed, outcome
 from tests.property.strategies import Json, draw_statement, mfa_questions, questions
 
-EXAMPLES = settings().max_examples * 3 // 2
+EXAMPLES = settings().max_examples
 
 #: Where documents stand in a ``given``, with the kind of their statements.
 _LAYERS = {
