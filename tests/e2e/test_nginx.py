@@ -14,10 +14,15 @@ from time import monotonic, sleep
 
 import pytest
 
-from sidecar.transports.prompt.address import SESSION_COOKIE, PublicAddress
+from tests.e2e.asked_by_http import (
+    check_body_arrives,
+    check_browser_is_sent_to_sign_in,
+    check_client_is_told,
+    check_session_arrives,
+)
 from tests.e2e.envoy_process import ROOT, Shop, shop
 from tests.e2e.people import set_password
-from tests.e2e.protected_shop import ADA, Headers, bearer, cookies, restrict_to_office, send, sign_in, write_company
+from tests.e2e.protected_shop import ADA, Headers, bearer, restrict_to_office, send, sign_in, write_company
 from tests.e2e.sidecar_process import PATIENCE, Sidecar, serving
 from tests.e2e.test_docs import free_port
 
@@ -26,7 +31,6 @@ pytestmark = pytest.mark.peer
 CONFIG = ROOT / "examples" / "nginx" / "nginx.conf"
 #: Where ``scripts/test`` puts Debian's package, if the machine has none.
 UNPACKED = ROOT / "build" / "nginx" / "usr" / "sbin"
-BROWSER: Headers = [("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-site", "none")]
 
 
 def nginx_program() -> str:
@@ -77,14 +81,6 @@ class Place:
     shop: Shop
     token: str
 
-    @property
-    def origin(self) -> str:
-        return f"http://localhost:{self.port}"
-
-    @property
-    def host(self) -> tuple[str, str]:
-        return "host", f"localhost:{self.port}"
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
@@ -119,46 +115,19 @@ def test_configuration_when_nginx_reads_it_then_it_is_sound(place: Place, tmp_pa
 
 
 def test_session_when_it_may_then_its_user_arrives_and_the_token_does_not(place: Place) -> None:
-    name = PublicAddress.parse(place.origin).cookie_name(SESSION_COOKIE)
-    for headers in ([bearer(place.token)], [cookies({"theme": "dark", name: place.token})]):
-        arrived = send(place.port, "/orders/1?a=%20b", headers).arrived
-        assert arrived.target == "/orders/1?a=%20b"
-        assert arrived.values("x-iam-principal") == [ADA]
-        assert arrived.values("x-iam-route") == ["get-order"]
-        assert place.token not in str(arrived)
-    assert arrived.values("cookie") == ["theme=dark"]
+    check_session_arrives(place.port, place.token)
 
 
 def test_body_when_the_request_is_allowed_then_it_arrives(place: Place) -> None:
-    reply = send(place.port, "/open/page", method="POST", body=b"x" * 100_000)
-
-    assert reply.arrived.body == "x" * 100_000
+    check_body_arrives(place.port)
 
 
-def test_request_when_it_may_not_then_the_client_is_told_as_by_envoy(place: Place) -> None:
-    denied = send(place.port, "/orders/1", [bearer(place.token)], method="DELETE")
-    assert denied.status == 403
-    assert denied.json["error"] == "access_denied"
-    nobody = send(place.port, "/orders/1")
-    assert nobody.status == 401
-    assert nobody.header("www-authenticate").startswith("Bearer")
-    assert nobody.json["error"] == "unauthenticated"
-    assert send(place.port, "/nowhere", [bearer(place.token)]).status == 403
-    proof = send(place.port, "/reports/may", [bearer(place.token)])
-    assert proof.status == 401
-    assert 'error="insufficient_user_authentication"' in proof.header("www-authenticate")
-    assert proof.json["prompt_url"].startswith(f"{place.origin}/.iam-sidecar/step-up?ticket=")
+def test_request_when_it_may_not_then_the_client_is_told(place: Place) -> None:
+    check_client_is_told(place.port, place.token)
 
 
 def test_browser_when_nobody_has_signed_in_then_it_is_sent_to_the_prompt(place: Place) -> None:
-    reply = send(place.port, "/orders/1?tab=2", [place.host, *BROWSER])
-
-    assert reply.status == 303
-    location = reply.header("location")
-    assert location.startswith(f"{place.origin}/.iam-sidecar/sign-in?next=")
-    page = send(place.port, location.removeprefix(place.origin), [place.host, *BROWSER])
-    assert page.status == 200
-    assert b"password" in page.body
+    check_browser_is_sent_to_sign_in(place.port)
 
 
 @pytest.mark.parametrize(
